@@ -1,0 +1,1 @@
+"""Samples: where they come from, how they lie in shards, how they become batches."""

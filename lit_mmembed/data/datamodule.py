@@ -1,0 +1,222 @@
+"""The LightningDataModule: training triplets in a reproducible order, and what is embedded for validation and search."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import numpy as np
+from torch.utils.data import DataLoader
+
+from lit_mmembed.data.collate import EncodingCollate, Preprocessing, TrainingCollate
+from lit_mmembed.data.directory import DataDirectory
+from lit_mmembed.data.encoding import RowsToEncode, SortedBatches
+from lit_mmembed.data.instructions import Instructions, PromptPolicy
+from lit_mmembed.data.negatives import MinedNegatives
+from lit_mmembed.data.order import BatchOrder, EpochSampler
+from lit_mmembed.data.triplets import Triplets
+from lit_mmembed.errors import InputError
+from lit_mmembed.types import Side
+
+
+class ResumableLoader(DataLoader):
+    """A DataLoader whose position is its batch sampler's.
+
+    Lightning asks a loader for a state to resume from; ours has none: `RetrievalData.train_dataloader` starts the
+    sampler at the batch that the trainer's own counters name, which holds for any number of workers.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the trainer's counters are the position."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Ignore the state: see the class."""
+
+
+class RetrievalData(lightning.LightningDataModule):
+    """Batches of queries, positives and negatives from a data directory (`mmembed shard`).
+
+    Call `connect(encoder.preprocess)` before use; the command line does.
+
+    Args:
+        path: The data directory.
+        batch_size: Queries per optimizer step, over all processes.
+        mixing: `mixed`: every batch is drawn from all tasks; `one_task`: each batch has one task.
+        prompts: Which of a task's wordings a query carries: `first`, `random`, `all` (training: drawn at random;
+            encoding: every wording, scores averaged) or `none`.
+        negatives: A NEGATIVES.parquet of `mmembed mine`; None trains with in-batch negatives only (M_rand).
+        when_empty: What happens when the drawn kind of negative is empty for a query: `other` draws the other kind,
+            `in_batch` adds none.
+        workers: DataLoader worker processes.
+        encode_rows: Rows per batch when embedding.
+        validation_queries: At most this many queries per task in validation; None takes all.
+        predict: What `mmembed predict` embeds, e.g. "candidates/test".
+        seed: Seed of the order and of every draw. The command line sets it to `seed_everything`.
+        on_bad_sample: `raise`, or `skip`: a damaged sample is listed and another takes its place.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        batch_size: int = 128,
+        mixing: Literal["mixed", "one_task"] = "mixed",
+        prompts: PromptPolicy = PromptPolicy.FIRST,
+        negatives: Path | None = None,
+        when_empty: Literal["other", "in_batch"] = "other",
+        workers: int = 0,
+        encode_rows: int = 256,
+        validation_queries: int | None = None,
+        predict: str = "candidates/test",
+        seed: int = 0,
+        on_bad_sample: Literal["raise", "skip"] = "raise",
+    ) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self.batch_size = batch_size
+        self.mixing = mixing
+        self.prompts = prompts
+        self.negatives = negatives
+        self.when_empty = when_empty
+        self.workers = workers
+        self.encode_rows = encode_rows
+        self.validation_queries = validation_queries
+        self.predict = predict
+        self.seed = seed
+        self.on_bad_sample = on_bad_sample
+        self._preprocess: Preprocessing | None = None
+        self._triplets: Triplets | None = None
+
+    def connect(self, preprocess: Preprocessing) -> None:
+        """Give the encoder's `preprocess` to the collators: the one tie between model and data."""
+        self._preprocess = preprocess
+
+    @property
+    def preprocess(self) -> Preprocessing:
+        """The connected `preprocess`."""
+        if self._preprocess is None:
+            raise InputError("no encoder is connected", fix="call datamodule.connect(model.encoder.preprocess) first")
+        return self._preprocess
+
+    @cached_property
+    def directory(self) -> DataDirectory:
+        """The data directory, opened once."""
+        return DataDirectory(self.path)
+
+    @cached_property
+    def instructions(self) -> Instructions | None:
+        """The directory's instruction file, if it has one."""
+        path = self.directory.instructions_path
+        return Instructions.load(path) if path else None
+
+    def rows_to_encode(self, side: Side, split: str, *, subset: np.ndarray | None = None) -> RowsToEncode:
+        """What embedding one side of a split means under this module's prompt policy."""
+        reader = self.directory.queries(split) if side is Side.QUERY else self.directory.candidates(split)
+        return RowsToEncode(
+            reader,
+            side,
+            tasks=self.directory.tasks,
+            instructions=self.instructions,
+            policy=self.prompts,
+            seed=self.seed,
+            subset=subset,
+        )
+
+    def encoding_loader(
+        self, rows: RowsToEncode, *, missing: np.ndarray | None = None, rank: int = 0, world: int = 1
+    ) -> DataLoader:
+        """A loader of EncodeBatch over `rows`; process `rank` of `world` takes its share."""
+        sampler = SortedBatches(rows.cost, self.encode_rows, missing=missing, rank=rank, world=world)
+        return DataLoader(
+            rows,  # type: ignore[arg-type]
+            batch_sampler=sampler,
+            collate_fn=EncodingCollate(self.preprocess),
+            num_workers=self.workers,
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        """Training batches, from the batch that the trainer's counters name on."""
+        reader = self.directory.queries("train")
+        order = BatchOrder(
+            np.asarray(reader.task), batch_size=self.batch_size, seed=self.seed, mixing=self.mixing, drop_last=True
+        )
+        rank, world = self._place()
+        sampler = EpochSampler(order, rank=rank, world=world)
+        sampler.resume(*self._position(order.batches(0)))
+        self._triplets = Triplets(
+            reader,
+            self.directory.candidates("train"),
+            self.directory.tasks,
+            instructions=self.instructions,
+            policy=self.prompts,
+            negatives=self._mined(),
+            seed=self.seed,
+        )
+        return ResumableLoader(
+            self._triplets,  # type: ignore[arg-type]
+            batch_sampler=sampler,
+            collate_fn=TrainingCollate(self.preprocess),
+            num_workers=self.workers,
+            persistent_workers=False,
+        )
+
+    def use_negatives(self, path: Path) -> None:
+        """Train on with other negatives, from the next epoch's iterator on."""
+        self.negatives = path
+        if self._triplets is not None:
+            self._triplets.negatives = self._mined()
+
+    def val_dataloader(self) -> list[DataLoader]:
+        """Queries and the global pool of the validation split."""
+        return self._evaluation_loaders("val")
+
+    def test_dataloader(self) -> list[DataLoader]:
+        """Queries and the global pool of the test split."""
+        return self._evaluation_loaders("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """The collection that `predict` names."""
+        side, split = collection(self.predict)
+        rank, world = self._place()
+        return self.encoding_loader(self.rows_to_encode(side, split), rank=rank, world=world)
+
+    def validation_rows(self, split: str) -> np.ndarray:
+        """Rows of the queries that validation uses: all, or the first `validation_queries` of each task."""
+        task = np.asarray(self.directory.queries(split).task)
+        if self.validation_queries is None or split != "val":
+            return np.arange(len(task))
+        kept = [np.flatnonzero(task == index)[: self.validation_queries] for index in np.unique(task)]
+        return np.sort(np.concatenate(kept))
+
+    def _evaluation_loaders(self, split: str) -> list[DataLoader]:
+        if split not in self.directory.splits:
+            return []
+        rank, world = self._place()
+        queries = self.rows_to_encode(Side.QUERY, split, subset=self.validation_rows(split))
+        candidates = self.rows_to_encode(Side.CANDIDATE, split)
+        return [self.encoding_loader(rows, rank=rank, world=world) for rows in (queries, candidates)]
+
+    def _mined(self) -> MinedNegatives | None:
+        return MinedNegatives(self.negatives, when_empty=self.when_empty) if self.negatives else None
+
+    def _place(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _position(self, batches: int) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 0
+        loop = self.trainer.fit_loop
+        epoch, done = loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.processed
+        return (epoch + 1, 0) if done >= batches else (epoch, done)
+
+
+def collection(name: str) -> tuple[Side, str]:
+    """Split "candidates/test" into (Side.CANDIDATE, "test"); InputError for anything else."""
+    folder, _, split = name.partition("/")
+    sides = {"queries": Side.QUERY, "candidates": Side.CANDIDATE}
+    if folder not in sides or not split:
+        raise InputError(f"no such collection: {name!r}", fix='write "queries/SPLIT" or "candidates/SPLIT"')
+    return sides[folder], split

@@ -1,0 +1,1 @@
+"""Backbones: modules that turn features into unit vectors."""

@@ -1,0 +1,1 @@
+"""Hard negatives: the rules of section 4.1.1 and the miner."""

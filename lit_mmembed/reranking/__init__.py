@@ -1,0 +1,1 @@
+"""Reranking with a multimodal LLM (section 4.2)."""

@@ -1,0 +1,1 @@
+"""Embedding stores, indexes and search."""

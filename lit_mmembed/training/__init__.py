@@ -1,0 +1,1 @@
+"""LightningModules, their shared contrastive step, and callbacks."""

@@ -1,0 +1,145 @@
+"""Mines hard negatives with the model that has just been trained: section 4.1.1, between two stages or every N epochs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import lightning
+from lightning.pytorch import Callback, Trainer
+
+from lit_mmembed.data.datamodule import RetrievalData
+from lit_mmembed.encoders.base import Encoder
+from lit_mmembed.encoders.pretrained import weights_hash
+from lit_mmembed.files import read_json, write_json
+from lit_mmembed.mining.miner import mine
+from lit_mmembed.retrieval.search import search
+from lit_mmembed.training.encoding import encode_collection
+from lit_mmembed.types import Side
+
+
+class MineNegatives(Callback):
+    """Embeds the training queries and their pool, searches, applies the two rules and writes `negatives.parquet`.
+
+    The same as `mmembed encode`, `search` and `mine` by hand, with the same files in between, so a run killed here
+    goes on where it was.
+
+    Args:
+        folder: The run folder; `negatives.parquet`, `statistics.json` and `mining/` (stores, ranking) are made there.
+        depth: Documents retrieved per query (the paper: 50).
+        k_prime: Right-modality documents below this rank are negatives (the paper: 45).
+        split: The split whose queries are mined, over its own global pool.
+        every_n_epochs: Also mine during training and train on with the new negatives; None mines at the end only.
+        index: `exact` (torch) or `faiss`.
+        keep_stores: Keep the embeddings after mining.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        depth: int = 50,
+        k_prime: int = 45,
+        split: str = "train",
+        every_n_epochs: int | None = None,
+        index: Literal["exact", "faiss"] = "exact",
+        keep_stores: bool = False,
+    ) -> None:
+        self.folder = Path(folder)
+        self.depth = depth
+        self.k_prime = k_prime
+        self.split = split
+        self.every_n_epochs = every_n_epochs
+        self.index = index
+        self.keep_stores = keep_stores
+        self._negatives: Path | None = None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
+        """Mine again and switch the training data to the new negatives, when asked to."""
+        epoch = trainer.current_epoch + 1
+        if self.every_n_epochs is None or epoch % self.every_n_epochs or epoch == trainer.max_epochs:
+            return
+        target = self.folder / f"epoch{epoch}"
+        self._mine(trainer, pl_module, target)
+        self._negatives = target / "negatives.parquet"
+        cast(RetrievalData, trainer.datamodule).use_negatives(self._negatives)  # type: ignore[attr-defined]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which negatives training goes on with after a resume."""
+        return {"negatives": None if self._negatives is None else str(self._negatives)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember them until the data is there."""
+        self._negatives = Path(state_dict["negatives"]) if state_dict["negatives"] else None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
+        """Go on with the negatives mined before a resume."""
+        if self._negatives is not None:
+            cast(RetrievalData, trainer.datamodule).use_negatives(self._negatives)  # type: ignore[attr-defined]
+
+    def on_fit_end(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
+        """Mine with the final weights."""
+        if not trainer.fast_dev_run:
+            self._mine(trainer, pl_module, self.folder)
+
+    def _mine(self, trainer: Trainer, pl_module: lightning.LightningModule, target: Path) -> None:
+        data = cast(RetrievalData, trainer.datamodule)  # type: ignore[attr-defined]
+        encoder = cast(Encoder, pl_module.encoder)
+        work = target / "mining"
+        stores = {Side.QUERY: work / "queries", Side.CANDIDATE: work / "candidates"}
+        weights = weights_hash(encoder)
+        _discard_other_weights(work, weights, trainer.is_global_zero)
+        trainer.strategy.barrier("mining")
+        for side, store in stores.items():
+            encode_collection(
+                encoder,
+                data,
+                store,
+                collection=(side, self.split),
+                weights=weights,
+                device=pl_module.device,
+                place=(trainer.global_rank, trainer.world_size),
+                barrier=lambda: trainer.strategy.barrier("encode"),
+            )
+        if trainer.is_global_zero:
+            self._search_and_mine(target, work, data)
+        trainer.strategy.barrier("mined")
+
+    def _search_and_mine(self, target: Path, work: Path, data: RetrievalData) -> None:
+        run = work / "run.parquet"
+        if not run.exists():
+            search(work / "queries", work / "candidates", run, depth=self.depth, index=self.index)
+        mine(
+            run=run,
+            queries=data.path / "queries" / self.split,
+            candidates=data.path / "candidates" / self.split,
+            out=target / "negatives.parquet",
+            depth=self.depth,
+            k_prime=self.k_prime,
+            seed=data.seed,
+            statistics=target / "statistics.json",
+        )
+        if not self.keep_stores:
+            shutil.rmtree(work)
+
+
+def _discard_other_weights(work: Path, weights: str, is_first: bool) -> None:
+    """Remove what an earlier run with other weights left half done."""
+    mark = work / "weights.json"
+    if not is_first or (mark.exists() and read_json(mark) == weights):
+        return
+    shutil.rmtree(work, ignore_errors=True)
+    write_json(mark, weights)
+
+
+def logged_statistics(folder: Path) -> dict[str, Any]:
+    """What W&B shows of a mining: `statistics.json` flattened to "mining/TASK/NAME"."""
+    content = read_json(folder / "statistics.json")
+    return {
+        f"mining/{task}/{name}": value
+        for task, row in content.get("tasks", content).items()
+        if isinstance(row, dict)
+        for name, value in row.items()
+        if isinstance(value, (int, float))
+    }

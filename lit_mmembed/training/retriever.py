@@ -1,0 +1,116 @@
+"""The LightningModule around any encoder: the shared contrastive step, validation by retrieval, embedding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import lightning
+import torch
+from torch import Tensor
+
+from lit_mmembed.data.datamodule import RetrievalData
+from lit_mmembed.encoders.base import Encoder
+from lit_mmembed.losses.gather import gather_without_gradient
+from lit_mmembed.losses.info_nce import InfoNCE
+from lit_mmembed.training.contrastive import contrastive_loss
+from lit_mmembed.training.optimization import Optimization
+from lit_mmembed.training.validation import Collected, best_rows, retrieval_scores
+from lit_mmembed.types import Batch, EncodeBatch
+
+
+class RetrieverModule(lightning.LightningModule):
+    """A bi-encoder trained by InfoNCE over all positives and negatives of the global batch (Eq. 1).
+
+    Args:
+        encoder: The backbone, e.g. `lit_mmembed.encoders.clip_fusion.ClipFusion`.
+        loss: Temperature and mask.
+        optimization: Learning rate and schedule.
+        weights: A model folder (`model/` of an earlier stage) to start from; None starts from the encoder as built,
+            which is the pretrained backbone: where M_hard starts again (section 5.1).
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        loss: InfoNCE,
+        optimization: Optimization | None = None,
+        weights: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.loss = loss
+        self.optimization = optimization or Optimization()
+        self.seed = 0
+        if weights is not None:
+            from lit_mmembed.encoders.pretrained import load_weights
+
+            load_weights(encoder, Path(weights))
+        self._collected: list[Collected] = []
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over the trainable parameters of encoder and loss."""
+        total = int(self.trainer.estimated_stepping_batches)
+        return self.optimization.configure((self.encoder, self.loss), total)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed dropout by (seed, step, process), so that a resumed run draws what an uninterrupted one draws."""
+        torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 1009 + self.global_rank)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of one global batch; under DDP, scaled so that averaged gradients are those of one process."""
+        loss = contrastive_loss(self.encoder, self.loss, batch)
+        self.log("train/loss", loss.detach(), prog_bar=True, sync_dist=True)
+        self.log("train/temperature", self.loss.temperature.detach())
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the gradient norm before any clipping."""
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        self.log("train/grad_norm", torch.nn.utils.get_total_norm(gradients))
+        self.log("train/lr", optimizer.param_groups[0]["lr"])
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last epoch's embeddings."""
+        self._start_collecting(self.trainer.val_dataloaders)
+
+    def validation_step(self, batch: EncodeBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Embed one batch of queries (loader 0) or documents (loader 1)."""
+        self._collected[dataloader_idx].add(batch.rows, self.encoder(batch.features))
+
+    def on_validation_epoch_end(self) -> None:
+        """Search the validation pool and log hit@5 and M.A.@1 per task."""
+        self._score("val", self.trainer.val_dataloaders)
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the last epoch's embeddings."""
+        self._start_collecting(self.trainer.test_dataloaders)
+
+    def test_step(self, batch: EncodeBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Embed one batch of queries (loader 0) or documents (loader 1)."""
+        self._collected[dataloader_idx].add(batch.rows, self.encoder(batch.features))
+
+    def on_test_epoch_end(self) -> None:
+        """Search the test pool and log hit@5 and M.A.@1 per task."""
+        self._score("test", self.trainer.test_dataloaders)
+
+    def predict_step(self, batch: EncodeBatch, batch_idx: int) -> tuple[Tensor, Tensor]:
+        """Return (rows [n], vectors [n, D]); `callbacks.embeddings.EmbeddingWriter` writes them."""
+        return batch.rows, self.encoder(batch.features)
+
+    def _start_collecting(self, loaders: Any) -> None:
+        self._collected = [Collected(len(loader.dataset)) for loader in loaders]
+
+    def _score(self, stage: str, loaders: Any) -> None:
+        parts = [[gather_without_gradient(part) for part in side.parts()] for side in self._collected]
+        sizes = [len(loader.dataset) for loader in loaders]
+        if any(len(indices) < size for (indices, _), size in zip(parts, sizes, strict=True)):
+            return  # a limited epoch has not seen the whole pool: no score would mean anything
+        query, candidate = (side.laid_out(*part) for side, part in zip(self._collected, parts, strict=True))
+        best = best_rows(query, candidate).cpu().numpy()
+        data = cast(RetrievalData, self.trainer.datamodule)  # type: ignore[attr-defined]
+        scores = retrieval_scores(best, loaders[0].dataset, loaders[1].dataset, data.directory.tasks)
+        self.log_dict({f"{stage}/{name}": value for name, value in scores.items()}, rank_zero_only=True)
+        self.log(f"{stage}_hit5", scores["hit@5/mean"], prog_bar=True, logger=False, rank_zero_only=True)
+        self._collected = []
