@@ -104,7 +104,7 @@ class RetrievalData(lightning.LightningDataModule):
     @cached_property
     def directory(self) -> DataDirectory:
         """The data directory, opened once."""
-        return DataDirectory(self.path)
+        return DataDirectory(self.path, on_bad_sample=self.on_bad_sample)
 
     @cached_property
     def instructions(self) -> Instructions | None:
@@ -141,11 +141,15 @@ class RetrievalData(lightning.LightningDataModule):
         """Training batches, from the batch that the trainer's counters name on."""
         reader = self.directory.queries("train")
         order = BatchOrder(
-            np.asarray(reader.task), batch_size=self.batch_size, seed=self.seed, mixing=self.mixing, drop_last=True
+            np.asarray(reader.task),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            mixing=self.mixing,
+            repeats=self.directory.repeats("train"),
         )
         rank, world = self._place()
         sampler = EpochSampler(order, rank=rank, world=world)
-        sampler.resume(*self._position(order.batches(0)))
+        sampler.resume(*self._position(order.batches()))
         self._triplets = Triplets(
             reader,
             self.directory.candidates("train"),
@@ -154,6 +158,7 @@ class RetrievalData(lightning.LightningDataModule):
             policy=self.prompts,
             negatives=self._mined(),
             seed=self.seed,
+            on_bad_sample=self.on_bad_sample,
         )
         return ResumableLoader(
             self._triplets,  # type: ignore[arg-type]

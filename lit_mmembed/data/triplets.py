@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from lit_mmembed.data.instructions import Instructions, PromptPolicy, choose
 from lit_mmembed.data.reader import ShardReader
 from lit_mmembed.errors import InputError
 from lit_mmembed.types import EncoderRow, Sample, Side, Task
+
+log = logging.getLogger(__name__)
 
 Draw = tuple[int, int, int]
 """(epoch, position in the epoch, row of the query): what the batch order asks for."""
@@ -52,6 +55,7 @@ class Triplets:
         policy: PromptPolicy,
         negatives: Negatives | None,
         seed: int,
+        on_bad_sample: Literal["raise", "skip"] = "raise",
     ) -> None:
         self.queries = queries
         self.candidates = candidates
@@ -59,6 +63,7 @@ class Triplets:
         self.policy = policy
         self.negatives = negatives
         self.seed = seed
+        self.on_bad_sample = on_bad_sample
         self.wordings = query_wordings(tasks, instructions, policy)
         self._task_index = {task.name: index for index, task in enumerate(tasks)}
 
@@ -67,7 +72,16 @@ class Triplets:
 
     def __getitem__(self, draw: Draw) -> Triplet:
         epoch, position, row = draw
-        generator = np.random.default_rng((self.seed, epoch, position))
+        while True:
+            try:
+                return self._triplet(row, np.random.default_rng((self.seed, epoch, position)))
+            except InputError as bad:
+                if self.on_bad_sample == "raise":
+                    raise
+                log.warning("skipped a training query: %s", bad)
+                row = (row + 1) % len(self)
+
+    def _triplet(self, row: int, generator: np.random.Generator) -> Triplet:
         query = self.queries[row]
         if not query.positives or query.task is None:
             raise InputError("a training query without positives", record=query.id, fix="remove it from the split")
