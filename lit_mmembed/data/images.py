@@ -29,7 +29,8 @@ def check_image(encoded: bytes, *, record: str | None = None, max_pixels: int = 
     except Image.DecompressionBombError as bomb:
         raise InputError(f"the image is too large: {bomb}", record=record, fix=FIX) from None
     except (OSError, SyntaxError, ValueError) as broken:
-        raise InputError(f"the image cannot be read: {broken}", record=record, fix=FIX) from None
+        problem = "is no JPEG, PNG or WebP" if "BytesIO" in str(broken) else str(broken)
+        raise InputError(f"the image cannot be read: {problem}", record=record, fix=FIX) from None
     if width * height > max_pixels:
         raise InputError(
             f"the image has {width} x {height} pixels, more than {max_pixels:,}", record=record, fix=FIX
