@@ -1,0 +1,130 @@
+"""Model folders: an encoder's description, its weights and its side files, enough to rebuild it without a network."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import typing
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from lit_mmembed.encoders.base import Encoder
+from lit_mmembed.errors import InputError
+from lit_mmembed.files import atomic_folder, read_json, write_json
+
+DESCRIPTION_FILE = "encoder.json"
+WEIGHTS_FILE = "weights.safetensors"
+OWN_PACKAGE = "lit_mmembed."
+
+
+def save_encoder(encoder: Encoder, folder: str | Path) -> None:
+    """Write a model folder, replacing an older one: encoder.json, weights.safetensors and side files."""
+    from safetensors.torch import save_file
+
+    with atomic_folder(folder, replace=True) as partial:
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+        save_file(weights, partial / WEIGHTS_FILE)
+        description = {
+            "class_path": class_path(encoder),
+            "init_args": encoder.init_args(partial),
+            "weights_hash": weights_hash(encoder),
+        }
+        write_json(partial / DESCRIPTION_FILE, description)
+
+
+def load_encoder(folder: str | Path, *, allow: tuple[str, ...] = ()) -> Encoder:
+    """Rebuild an encoder from its folder, in evaluation mode.
+
+    Args:
+        folder: What `save_encoder` wrote.
+        allow: Further packages whose classes may be built, e.g. ("my_package.",): building one runs its code.
+    """
+    folder = Path(folder)
+    description = _description(folder)
+    with torch.random.fork_rng():  # the weights drawn here are overwritten: the caller's draws must not shift
+        encoder = cast(Encoder, _built(description, folder, (OWN_PACKAGE, *allow)))
+    load_weights(encoder, folder)
+    return encoder.eval()
+
+
+def load_weights(encoder: nn.Module, folder: str | Path) -> None:
+    """Load a folder's weights into an encoder of the same shape; every name must fit.
+
+    Raises:
+        InputError: the folder lacks weights, they are of another encoder, or they were damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    file = folder / WEIGHTS_FILE
+    if not file.is_file():
+        raise InputError("does not exist", file=file, fix="name a model folder that `fit` or `save_encoder` wrote")
+    try:
+        encoder.load_state_dict(load_file(file))
+    except SafetensorError as broken:
+        raise InputError(f"is damaged: {broken}", file=file, fix="copy or train it again") from None
+    except RuntimeError as unfit:
+        fix = "use the configuration that the folder was made with"
+        raise InputError(f"does not fit this encoder: {unfit}", file=file, fix=fix) from None
+    if weights_hash(encoder) != _description(folder)["weights_hash"]:
+        raise InputError("is not what encoder.json was written with", file=file, fix="copy or train it again")
+
+
+def weights_hash(encoder: nn.Module) -> str:
+    """SHA-256 over name, type, shape and bytes of every weight, names sorted, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def class_path(instance: object) -> str:
+    """Return what a YAML would name: "package.module.Class"."""
+    return f"{type(instance).__module__}.{type(instance).__qualname__}"
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    description = read_json(folder / DESCRIPTION_FILE)
+    if not isinstance(description, dict) or not {"class_path", "init_args", "weights_hash"} <= description.keys():
+        raise InputError("is no encoder description", file=folder / DESCRIPTION_FILE, fix="name a model folder")
+    return description
+
+
+def _built(description: dict[str, Any], folder: Path, allowed: tuple[str, ...]) -> Any:
+    """Build a class from {class_path, init_args}, nested ones first."""
+    kind = _class(description["class_path"], folder, allowed)
+    return kind(**_arguments(kind, description.get("init_args", {}), folder, allowed))
+
+
+def _class(named: str, folder: Path, allowed: tuple[str, ...]) -> type:
+    file = folder / DESCRIPTION_FILE
+    if not named.startswith(allowed):
+        raise InputError(
+            f"names {named}, which is outside {', '.join(allowed)}",
+            file=file,
+            fix="if you trust it, allow its package",
+        )
+    module, _, name = named.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as missing:
+        raise InputError(f"names {named}: {missing}", file=file, fix="install the version it was made with") from None
+
+
+def _arguments(kind: type, given: dict[str, Any], folder: Path, allowed: tuple[str, ...]) -> dict[str, Any]:
+    hints = typing.get_type_hints(inspect.unwrap(kind.__init__))  # type: ignore[misc]
+    return {name: _argument(value, hints.get(name), folder, allowed) for name, value in given.items()}
+
+
+def _argument(value: Any, hint: Any, folder: Path, allowed: tuple[str, ...]) -> Any:
+    if isinstance(value, dict) and "class_path" in value:
+        return _built(value, folder, allowed)
+    takes_path = hint is Path or Path in typing.get_args(hint)
+    return folder / value if takes_path and isinstance(value, str) else value
