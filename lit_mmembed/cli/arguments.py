@@ -1,0 +1,143 @@
+"""The flags of every stage that is not LightningCLI. Only argparse is imported, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+SOURCES = ("mbeir", "parquet", "beir", "jsonl", "emoji_beir")
+PROMPTS = ("first", "random", "all", "none")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all stages."""
+    root = argparse.ArgumentParser(prog="mmembed")
+    stages = root.add_subparsers(dest="stage", required=True)
+    for add in (_shard, _tokenizer, _encode, _search, _mine, _evaluate, _compare, _report, _run, _doctor):
+        add(stages)
+    return root
+
+
+def _stage(stages: argparse._SubParsersAction, name: str, about: str) -> argparse.ArgumentParser:
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    return stages.add_parser(name, help=about, description=about, formatter_class=formatter)
+
+
+def _shard(stages: argparse._SubParsersAction) -> None:
+    stage = _stage(stages, "shard", "Turn a source into a data directory of WebDataset shards, or verify one.")
+    stage.add_argument("--verify", type=Path, metavar="DIR", help="check every byte of a data directory or shard set")
+    stage.add_argument("--source", choices=SOURCES, help="what the source is; docs/data.md describes each")
+    stage.add_argument("--root", type=Path, help="the source's folder (emoji_beir: where its packages are kept)")
+    stage.add_argument("--out", type=Path, help="the data directory to make; it must not exist")
+    stage.add_argument(
+        "--on-bad-sample", choices=("raise", "skip"), default="raise", help="skip: go on, and list them in skipped.jsonl"
+    )
+    stage.add_argument("--tasks", nargs="+", help="mbeir: only these task rows, e.g. cirr_task7 (default: all)")
+    stage.add_argument("--task", help="parquet: the task row that the mirror holds, e.g. cirr_task7")
+    stage.add_argument("--size", choices=("smoke", "small", "full"), help="emoji_beir: how large (default: small)")
+    stage.add_argument("--shard-bytes", type=int, default=1 << 30, help="size of a shard")
+
+
+def _tokenizer(stages: argparse._SubParsersAction) -> None:
+    stage = _stage(stages, "tokenizer", "Train a BPE tokenizer on the texts and instructions of a training split.")
+    stage.add_argument("--data", type=Path, required=True, help="data directory")
+    stage.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
+    stage.add_argument("--vocab-size", type=int, default=4096, help="entries of the vocabulary")
+
+
+def _encode(stages: argparse._SubParsersAction) -> None:
+    stage = _stage(stages, "encode", "Embed a collection into a store. A killed run goes on where it was.")
+    stage.add_argument("--model", type=Path, required=True, help="model folder: RUN/model")
+    stage.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="a shard set (DATA/queries/test or DATA/candidates/test), or a data directory: then both sides of --split "
+        "are embedded, into OUT/queries and OUT/candidates",
+    )
+    stage.add_argument("--out", type=Path, required=True, help="store to make")
+    stage.add_argument("--split", default="test", help="with a data directory: which split")
+    stage.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="how vectors are stored")
+    _model_flags(stage)
+
+
+def _model_flags(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("--prompts", choices=PROMPTS, default="first", help="which wording of the instruction queries carry")
+    stage.add_argument("--rows", type=int, default=256, help="rows per forward pass")
+    stage.add_argument("--workers", type=int, default=0, help="worker processes that decode")
+    stage.add_argument("--seed", type=int, default=0, help="seed of the wordings drawn under --prompts random")
+    stage.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    stage.add_argument("--allow-imports", nargs="*", default=[], help="packages that a model's class_path may name")
+
+
+def _search(stages: argparse._SubParsersAction) -> None:
+    stage = _stage(stages, "search", "Find the best documents of each query. A killed search goes on where it was.")
+    stage.add_argument("--queries", type=Path, required=True, help="store of the queries")
+    stage.add_argument("--candidates", type=Path, required=True, help="store of the documents")
+    stage.add_argument("--out", type=Path, required=True, help="ranking: .parquet, or .trec for a TREC run")
+    stage.add_argument("--depth", type=int, default=50, help="documents per query")
+    stage.add_argument("--index", choices=("exact", "faiss"), default="exact", help="exact torch search, or a flat FAISS index")
+    stage.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    stage.add_argument("--query-block", type=int, default=4096, help="queries in memory at a time")
+    stage.add_argument("--tile", type=int, default=32768, help="documents in memory at a time")
+
+
+def _mine(stages: argparse._SubParsersAction) -> None:
+    stage = _stage(stages, "mine", "Take modality-aware hard negatives from a ranking (section 4.1.1 of the paper).")
+    stage.add_argument("--run", type=Path, help="ranking: TREC or Parquet")
+    stage.add_argument("--queries", type=Path, required=True, help="M-BEIR's JSONL, or a shard set")
+    stage.add_argument("--candidates", type=Path, required=True, help="M-BEIR's JSONL, or a shard set")
+    stage.add_argument("--out", type=Path, required=True, help="NEGATIVES.parquet: qid, did, kind, rank, score")
+    stage.add_argument("--depth", type=int, default=50, help="how far down the ranking")
+    stage.add_argument("--k-prime", type=int, default=45, help="right-modality documents ranked below this are unsatisfying")
+    stage.add_argument("--seed", type=int, default=0, help="seed of whatever is drawn")
+    stage.add_argument("--statistics", type=Path, help="also write statistics per task as JSON")
+    stage.add_argument(
+        "--random", type=int, metavar="N", help="the control: N random documents per query instead of mined ones"
+    )
+
+
+def _evaluate(stages: argparse._SubParsersAction) -> None:
+    stage = _stage(stages, "evaluate", "Score a ranking against qrels; or encode, search and score a model.")
+    stage.add_argument("--run", type=Path, help="ranking: TREC (also M-BEIR's seventh column) or Parquet")
+    stage.add_argument("--qrels", type=Path, help="qrels: four columns, or M-BEIR's five")
+    stage.add_argument("--queries", type=Path, help="M-BEIR's JSONL or a shard set: gives the tasks")
+    stage.add_argument("--candidates", type=Path, help="M-BEIR's JSONL or a shard set: gives the modalities")
+    stage.add_argument("--k", type=int, nargs="+", default=[1, 5, 10], help="cut-offs")
+    stage.add_argument("--json", type=Path, help="write one JSON object a line here")
+    stage.add_argument("--pool", default="global", help="what the ranking searched; named in the result")
+    stage.add_argument("--bootstrap", type=int, default=0, help="resamples for 95 %% intervals; 0 leaves them out")
+    stage.add_argument("--model", type=Path, help="model folder: embed, search and score it on --data into --out")
+    stage.add_argument("--data", type=Path, help="data directory")
+    stage.add_argument("--split", default="test", help="with --data: which split")
+    stage.add_argument("--out", type=Path, help="with --data: folder for run.parquet and scores.jsonl")
+    stage.add_argument("--index", choices=("exact", "faiss"), default="exact", help="with --data: how to search")
+    stage.add_argument("--depth", type=int, default=50, help="with --data: documents per query")
+    _model_flags(stage)
+
+
+def _compare(stages: argparse._SubParsersAction) -> None:
+    stage = _stage(stages, "compare", "Test whether two rankings differ: a paired randomisation test over queries.")
+    stage.add_argument("--runs", type=Path, nargs=2, required=True, metavar=("A", "B"), help="two rankings")
+    stage.add_argument("--qrels", type=Path, required=True, help="qrels")
+    stage.add_argument("--metric", default="hit", help="hit, recall, ndcg, map or mrr")
+    stage.add_argument("--k", type=int, default=5, help="cut-off")
+    stage.add_argument("--seed", type=int, default=0, help="seed of the resampling")
+
+
+def _report(stages: argparse._SubParsersAction) -> None:
+    stage = _stage(stages, "report", "Write one static page, a Markdown file and a CSV about a run folder.")
+    stage.add_argument("run_dir", type=Path, help="folder with the stages of one or more runs")
+    stage.add_argument("--out", type=Path, required=True, help="folder for index.html, report.md and scores.csv")
+
+
+def _run(stages: argparse._SubParsersAction) -> None:
+    stage = _stage(stages, "run", "Run the stages of a recipe in order; those already done are skipped.")
+    stage.add_argument("recipe", type=Path, help="recipe YAML, e.g. experiments/emoji_beir/quickstart.yaml")
+    stage.add_argument("--smoke", action="store_true", help="the recipe's small settings, in a run folder of their own")
+    stage.add_argument("--seed", type=int, default=0, help="seed of everything; each seed has its own folder")
+    stage.add_argument("--out", type=Path, default=Path("runs"), help="where run folders lie")
+
+
+def _doctor(stages: argparse._SubParsersAction) -> None:
+    _stage(stages, "doctor", "Look at packages, devices, index and disk, and say what would not work and the fix.")

@@ -1,0 +1,153 @@
+"""`mmembed encode` and `mmembed evaluate --model`: what needs a model and a data directory together."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from lit_mmembed.cli.progress import progress
+from lit_mmembed.cli.tables import print_scores
+from lit_mmembed.data.datamodule import RetrievalData, collection
+from lit_mmembed.data.directory import DataDirectory
+from lit_mmembed.data.instructions import PromptPolicy
+from lit_mmembed.encoders.base import Encoder
+from lit_mmembed.encoders.pretrained import load_encoder, weights_hash
+from lit_mmembed.errors import InputError
+from lit_mmembed.evaluation.mbeir import evaluate
+from lit_mmembed.files import atomic_file
+from lit_mmembed.retrieval.ranking import ranking_record, write_ranking
+from lit_mmembed.retrieval.search import search, search_stores
+from lit_mmembed.retrieval.store import Store
+from lit_mmembed.training.encoding import encode_collection
+from lit_mmembed.types import Score, Side
+
+BOTH = (Side.QUERY, Side.CANDIDATE)
+FOLDER = {Side.QUERY: "queries", Side.CANDIDATE: "candidates"}
+
+
+def encode(flags: argparse.Namespace) -> None:
+    """Embed one shard set into OUT, or both sides of a split into OUT/queries and OUT/candidates."""
+    encoder = _encoder(flags)
+    if (flags.data / "queries").is_dir() or (flags.data / "candidates").is_dir():
+        data = _data(flags, flags.data, encoder)
+        for side in BOTH:
+            _embed(flags, encoder, data, (side, flags.split), flags.out / FOLDER[side])
+        return
+    side, split = collection(f"{flags.data.parent.name}/{flags.data.name}")
+    data = _data(flags, flags.data.parent.parent, encoder)
+    _embed(flags, encoder, data, (side, split), flags.out)
+
+
+def evaluate_model(flags: argparse.Namespace) -> None:
+    """Embed, search the global and the local pools, score; OUT gets stores, run.parquet and scores.jsonl."""
+    encoder = _encoder(flags)
+    data = _data(flags, flags.data, encoder)
+    stores = {side: flags.out / "stores" / FOLDER[side] for side in BOTH}
+    for side in BOTH:
+        _embed(flags, encoder, data, (side, flags.split), stores[side])
+    run = flags.out / "run.parquet"
+    if not run.exists():
+        with progress("search", unit="queries") as step:
+            search(*stores.values(), run, depth=flags.depth, index=flags.index, device=flags.device, progress=step)
+    scores = _score(flags, data.directory, run, "global")
+    local = flags.out / "run_local.parquet"
+    if not local.exists():
+        _search_local_pools(flags, data.directory, stores, local)
+    scores += _score(flags, data.directory, local, "local")
+    _join(flags.out)
+    print_scores([score for score in scores if score.metric in ("hit", "modality_accuracy")])
+
+
+def _encoder(flags: argparse.Namespace) -> Encoder:
+    encoder = load_encoder(flags.model, allow=tuple(flags.allow_imports))
+    return encoder.eval().to(_device(flags.device))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def _data(flags: argparse.Namespace, path: Path, encoder: Encoder) -> RetrievalData:
+    data = RetrievalData(
+        path, prompts=PromptPolicy(flags.prompts), workers=flags.workers, encode_rows=flags.rows, seed=flags.seed
+    )
+    data.connect(encoder.preprocess)
+    return data
+
+
+def _embed(
+    flags: argparse.Namespace, encoder: Encoder, data: RetrievalData, what: tuple[Side, str], out: Path
+) -> None:
+    side, split = what
+    if out.exists():
+        return
+    total = len(data.rows_to_encode(side, split))
+    with progress(f"encode {FOLDER[side]}/{split}", total=total) as step:
+        encode_collection(
+            encoder,
+            data,
+            out,
+            collection=what,
+            weights=weights_hash(encoder),
+            device=_device(flags.device),
+            dtype=getattr(flags, "dtype", "float16"),
+            progress=step,
+        )
+
+
+def _search_local_pools(
+    flags: argparse.Namespace, directory: DataDirectory, stores: dict[Side, Path], out: Path
+) -> None:
+    """Each task's queries over its own pool, as M-BEIR's local evaluation does."""
+    import numpy as np
+
+    from lit_mmembed.retrieval.ranking import join_rankings
+
+    queries, candidates = Store(stores[Side.QUERY]), Store(stores[Side.CANDIDATE])
+    pools = directory.pools(flags.split)
+    rankings = []
+    for index, task in enumerate(directory.tasks):
+        rows = np.flatnonzero(queries.task == index)
+        if not len(rows):
+            continue
+        if not len(pools[task.name]):
+            raise InputError("the local pool is empty", file=directory.path, record=task.name, fix="shard the data again")
+        rankings.append(
+            search_stores(
+                queries,
+                candidates,
+                query_rows=rows,
+                candidate_rows=np.sort(pools[task.name]),
+                depth=flags.depth,
+                index=flags.index,
+                device=flags.device,
+            )
+        )
+    write_ranking(out, join_rankings(rankings), record=ranking_record(flags.out / "run.parquet"))
+
+
+def _score(flags: argparse.Namespace, directory: DataDirectory, run: Path, pool: str) -> list[Score]:
+    return evaluate(
+        run=run,
+        qrels=directory.qrels_path(flags.split),
+        queries=directory.path / "queries" / flags.split,
+        candidates=directory.path / "candidates" / flags.split,
+        k=tuple(flags.k),
+        json=flags.out / f"scores_{pool}.jsonl",
+        pool=pool,
+        bootstrap=flags.bootstrap,
+        seed=flags.seed,
+        record=ranking_record(run),
+    )
+
+
+def _join(out: Path) -> None:
+    parts = [out / f"scores_{pool}.jsonl" for pool in ("global", "local")]
+    with atomic_file(out / "scores.jsonl") as partial:
+        partial.write_bytes(b"".join(part.read_bytes() for part in parts))
+    for part in parts:
+        part.unlink()

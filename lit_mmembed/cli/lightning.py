@@ -1,0 +1,115 @@
+"""`mmembed fit|validate|test|predict`: LightningCLI over `RetrieverModule` and `RetrievalData`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from lit_mmembed.data.datamodule import RetrievalData
+from lit_mmembed.errors import InputError
+from lit_mmembed.training.callbacks.export import ExportModel
+from lit_mmembed.training.callbacks.resume import RESUME_FILE, AtomicCheckpointIO, ResumePoint
+from lit_mmembed.training.log import JsonLinesLogger
+from lit_mmembed.training.retriever import RetrieverModule
+
+ALLOW_FLAG = "--allow-imports="
+ALLOWED_IMPORTS = ["lit_mmembed", "lightning.pytorch", "torch.optim"]
+"""What a YAML's `class_path` may name; `--allow-imports=my_package` adds to it."""
+
+
+class RetrieverCLI(LightningCLI):
+    """Adds a run folder, ties the seed to the data, the encoder's `preprocess` to the collators, and resuming."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add `--folder` and `--resume_every`; link the seed."""
+        parser.add_argument("--folder", type=Path, default=Path("runs/latest"), help="Run folder: log, resume point, model.")
+        parser.add_argument("--resume_every", type=int, default=100, help="Optimizer steps between two resume points.")
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+
+    def before_fit(self) -> None:
+        """Refuse to start over an earlier run by accident."""
+        folder = Path(self._get(self.config, "folder"))
+        resume = folder / RESUME_FILE
+        if resume.exists() and not self._get(self.config, "ckpt_path") and not self.trainer.fast_dev_run:
+            fix = f"go on with --ckpt_path={resume}, or name another --folder"
+            raise InputError("already holds a run", file=folder, fix=fix)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Add the loggers, callbacks and plugin that every run has."""
+        folder = Path(self._get(self.config_init, "folder"))
+        settings = self._get(self.config_init, "trainer", default={})
+        loggers = [JsonLinesLogger(folder), *_loggers(settings.get("logger"))]
+        plugins = [*_as_list(settings.get("plugins"))]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(AtomicCheckpointIO())
+        callbacks = self._callbacks(folder, settings)
+        return super().instantiate_trainer(logger=loggers, plugins=plugins, callbacks=callbacks, **kwargs)
+
+    def _callbacks(self, folder: Path, settings: dict[str, Any]) -> list[Callback]:
+        # ExportModel first: what mines at the end finds the model on disk. ResumePoint last: it sees all others' states.
+        callbacks = [ExportModel(folder), *_as_list(settings.get("callbacks"))]
+        if settings.get("enable_progress_bar") is not False:
+            callbacks.append(RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=20))
+        if self.subcommand == "fit":
+            every = int(self._get(self.config_init, "resume_every"))
+            callbacks.append(ResumePoint(folder, every_n_steps=every))
+        return callbacks
+
+    def after_instantiate_classes(self) -> None:
+        """Give the encoder's preprocessing to the data, and the seed to the module."""
+        self.datamodule.connect(self.model.encoder.preprocess)
+        seed = self._get(self.config, "seed_everything")
+        self.model.seed = int(seed)
+
+
+def main(arguments: list[str]) -> int:
+    """Parse and run; `arguments` begin with the subcommand."""
+    allowed = [value for flag in arguments if flag.startswith(ALLOW_FLAG) for value in flag[len(ALLOW_FLAG) :].split(",")]
+    arguments = [flag for flag in arguments if not flag.startswith(ALLOW_FLAG)]
+    jsonargparse.set_parsing_settings(
+        omegaconf_absolute_to_relative_paths=True,
+        docstring_parse_attribute_docstrings=True,
+        import_path_denylist=["*"],
+        import_path_allowlist=[*ALLOWED_IMPORTS, *allowed],
+    )
+    _quiet()
+    RetrieverCLI(
+        RetrieverModule,
+        RetrievalData,
+        args=arguments,
+        seed_everything_default=0,
+        parser_kwargs={"parser_mode": "omegaconf+"},
+        trainer_defaults={"use_distributed_sampler": False, "enable_checkpointing": False},
+        save_config_kwargs={"overwrite": True},
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+    )
+    return 0
+
+
+def _loggers(setting: Any) -> list[Any]:
+    return [] if setting in (None, True, False) else _as_list(setting)
+
+
+def _as_list(setting: Any) -> list[Any]:
+    if setting is None:
+        return []
+    return list(setting) if isinstance(setting, (list, tuple)) else [setting]
+
+
+def _quiet() -> None:
+    """Silence what says nothing to the user: worker counts, missing servers' tips, device lists."""
+    torch.set_float32_matmul_precision("high")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*treespec.*", ".*isinstance.*LeafSpec.*", ".*log_every_n_steps.*"):
+        warnings.filterwarnings("ignore", message)
