@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,6 +48,8 @@ class RetrieverModule(lightning.LightningModule):
             from lit_mmembed.encoders.pretrained import load_weights
 
             load_weights(encoder, Path(weights))
+        self.last_best: np.ndarray | None = None
+        """Rows [Q, K] that the last validation found best: what a table of results shows."""
         self._collected: list[Collected] = []
 
     def configure_optimizers(self) -> Any:
@@ -109,6 +112,7 @@ class RetrieverModule(lightning.LightningModule):
             return  # a limited epoch has not seen the whole pool: no score would mean anything
         query, candidate = (side.laid_out(*part) for side, part in zip(self._collected, parts, strict=True))
         best = best_rows(query, candidate).cpu().numpy()
+        self.last_best = best if stage == "val" else None
         data = cast(RetrievalData, self.trainer.datamodule)  # type: ignore[attr-defined]
         scores = retrieval_scores(best, loaders[0].dataset, loaders[1].dataset, data.directory.tasks)
         self.log_dict({f"{stage}/{name}": value for name, value in scores.items()}, rank_zero_only=True)

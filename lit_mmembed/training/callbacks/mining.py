@@ -19,6 +19,10 @@ from lit_mmembed.training.encoding import encode_collection
 from lit_mmembed.types import Side
 
 
+NEGATIVES_FILE = "negatives.parquet"
+STATISTICS_FILE = "statistics.json"
+
+
 class MineNegatives(Callback):
     """Embeds the training queries and their pool, searches, applies the two rules and writes `negatives.parquet`.
 
@@ -62,7 +66,7 @@ class MineNegatives(Callback):
             return
         target = self.folder / f"epoch{epoch}"
         self._mine(trainer, pl_module, target)
-        self._negatives = target / "negatives.parquet"
+        self._negatives = target / NEGATIVES_FILE
         cast(RetrievalData, trainer.datamodule).use_negatives(self._negatives)  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, Any]:
@@ -114,11 +118,11 @@ class MineNegatives(Callback):
             run=run,
             queries=data.path / "queries" / self.split,
             candidates=data.path / "candidates" / self.split,
-            out=target / "negatives.parquet",
+            out=target / NEGATIVES_FILE,
             depth=self.depth,
             k_prime=self.k_prime,
             seed=data.seed,
-            statistics=target / "statistics.json",
+            statistics=target / STATISTICS_FILE,
         )
         if not self.keep_stores:
             shutil.rmtree(work)
@@ -135,7 +139,7 @@ def _discard_other_weights(work: Path, weights: str, is_first: bool) -> None:
 
 def logged_statistics(folder: Path) -> dict[str, Any]:
     """What W&B shows of a mining: `statistics.json` flattened to "mining/TASK/NAME"."""
-    content = read_json(folder / "statistics.json")
+    content = read_json(folder / STATISTICS_FILE)
     return {
         f"mining/{task}/{name}": value
         for task, row in content.get("tasks", content).items()

@@ -1,0 +1,99 @@
+"""What a source is: samples of every split, with their qrels, local pools and instructions.
+
+A new source is one file beside this one and a line in `lit_mmembed.data.sharding`; `tests/contracts/test_source.py` holds
+what it must obey.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from lit_mmembed.data.building import BadSample, Qrel
+from lit_mmembed.errors import InputError
+from lit_mmembed.types import Sample, Task
+
+SPLITS = ("train", "val", "test")
+
+Item = tuple[str, Sample] | BadSample
+"""("queries/train" | "candidates/test" | ..., Sample), or a sample that could not be read."""
+
+Qrels = Mapping[str, Iterable[Qrel]]
+"""Split -> (qid, did, relevance, M-BEIR's task number)."""
+
+Pools = Mapping[str, Mapping[str, Iterable[str]]]
+"""Split -> task name -> ids of the task's local pool."""
+
+
+class Source(Protocol):
+    """A benchmark that `mmembed shard` can read."""
+
+    name: str
+    tasks: tuple[Task, ...]
+    """In reporting order."""
+    instructions_path: Path | None
+    """M-BEIR's TSV, if the source has one."""
+
+    def items(self) -> Iterator[Item]:
+        """Yield every query and document of every split, in any order that repeats."""
+        ...
+
+    def qrels(self) -> Qrels:
+        """Return the judged pairs of each split."""
+        ...
+
+    def pools(self) -> Pools | None:
+        """Return the local pools; None, or a split left out: by the id's dataset number and the modality asked for."""
+        ...
+
+    def repeats(self) -> Mapping[str, Mapping[str, int]]:
+        """Return per split how often an epoch has a query, where not once."""
+        ...
+
+    def licences(self) -> tuple[str, ...]:
+        """Return the licences of texts and images."""
+        ...
+
+
+class Line(NamedTuple):
+    """One line of a JSONL file."""
+
+    number: int
+    """From 1."""
+    offset: int
+    """Where the line begins, in bytes."""
+    content: bytes
+
+
+def lines(path: Path) -> Iterator[Line]:
+    """Yield the lines of a file that are not blank; InputError when the file is missing."""
+    try:
+        stream = path.open("rb")
+    except FileNotFoundError:
+        raise InputError("does not exist", file=path) from None
+    with stream:
+        offset = 0
+        for number, content in enumerate(stream, start=1):
+            if content.strip():
+                yield Line(number, offset, content)
+            offset += len(content)
+
+
+def parse_object(content: bytes) -> dict[str, Any]:
+    """Parse one JSON object; InputError (without a place) when it is none."""
+    try:
+        record = json.loads(content)
+    except ValueError as broken:
+        raise InputError(f"is not JSON: {broken}", fix="repair or remove the line") from None
+    if not isinstance(record, dict):
+        raise InputError("is not a JSON object", fix="write one object {...} a line")
+    return record
+
+
+def bad_sample(part: str, place: tuple[Path, int], sample_id: str | None, error: InputError) -> BadSample:
+    """Say where a damaged sample stands: `place` is (file, line number); a sample without id is named by its line."""
+    path, line = place
+    error = InputError(error.problem, file=f"{path}:{line}", record=error.record or sample_id, fix=error.fix)
+    return BadSample(part, sample_id or f"line {line}", error)

@@ -1,0 +1,32 @@
+"""The W&B logger with everything inside the run folder, so that an offline run can be synced whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from lightning.pytorch.loggers import WandbLogger
+
+
+class WandbRun(WandbLogger):
+    """W&B for one run folder.
+
+    Args:
+        folder: The run folder; W&B's files go to `FOLDER/wandb`.
+        project: W&B's project.
+        name: The run's name; the folder's by default.
+        offline: Write to disk only; `wandb sync` sends it later.
+    """
+
+    def __init__(
+        self, folder: str | Path, *, project: str = "lit_mmembed", name: str | None = None, offline: bool = True
+    ) -> None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Images of tables go through the data folder, which by default is in the home directory: `wandb sync` of
+        # another user or machine would miss them.
+        os.environ["WANDB_DATA_DIR"] = str(folder.resolve())
+        mode: Literal["offline", "online"] = "offline" if offline else "online"
+        parts = folder.resolve().parts[-3:]
+        super().__init__(name=name or "/".join(parts), save_dir=folder, project=project, mode=mode, offline=offline)
