@@ -107,23 +107,23 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     missing = [column for column in (*KEY_COLUMNS, f"{PROMPT_COLUMN}1") if column not in columns]
     if missing:
         fix = "the header is query_modality, cand_modality, dataset_name, dataset_id, prompt_1, ... with tabs between"
-        raise InputError(f"lacks the column {', '.join(missing)}", file=path, record="line 1", fix=fix)
+        raise InputError(f"lacks the column {', '.join(missing)}", file=f"{path}:1", fix=fix)
     for number, line in enumerate(lines[1:], start=2):
         if line.strip():
             yield number, dict(zip(columns, line.split("\t"), strict=False))
 
 
 def _parse(row: Mapping[str, str], path: Path, line: int) -> tuple[Key, tuple[str, ...]]:
-    record = f"line {line}"
+    place = f"{path}:{line}"
     wordings = tuple(cell.strip() for column, cell in row.items() if column.startswith(PROMPT_COLUMN) and cell.strip())
     if not wordings:
-        raise InputError("has no wording", file=path, record=record, fix=f"fill {PROMPT_COLUMN}1")
+        raise InputError("has no wording", file=place, fix=f"fill {PROMPT_COLUMN}1")
     try:
         dataset_id = int(row["dataset_id"])
     except (KeyError, ValueError):
         problem = f"dataset_id {row.get('dataset_id')!r} is not an integer"
-        raise InputError(problem, file=path, record=record, fix="write M-BEIR's dataset number") from None
+        raise InputError(problem, file=place, fix="write M-BEIR's dataset number") from None
     try:
         return (dataset_id, Modality.parse(row["query_modality"]), Modality.parse(row["cand_modality"])), wordings
     except InputError as wrong:
-        raise InputError(wrong.problem, file=path, record=record, fix=wrong.fix) from None
+        raise InputError(wrong.problem, file=place, fix=wrong.fix) from None

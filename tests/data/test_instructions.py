@@ -36,11 +36,11 @@ def test_modalities_may_stand_in_either_order_and_empty_wordings_are_dropped(tmp
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("text\timage\tX\tnine\tone\t\n", "instructions.tsv: line 2: dataset_id 'nine' is not an integer"),
-        ("text\tvideo\tX\t9\tone\t\n", "instructions.tsv: line 2: modality 'video' is unknown"),
-        ("text\timage\tX\t9\t\t\n", "instructions.tsv: line 2: has no wording"),
-        ("\ntext\timage\tX\t9\tone\t\ntext\timage\tX\t9\ttwo\t\n", "instructions.tsv: line 4: repeats"),
-        ("text\n", "line 2: has no wording"),
+        ("text\timage\tX\tnine\tone\t\n", "instructions.tsv:2: dataset_id 'nine' is not an integer"),
+        ("text\tvideo\tX\t9\tone\t\n", "instructions.tsv:2: modality 'video' is unknown"),
+        ("text\timage\tX\t9\t\t\n", "instructions.tsv:2: has no wording"),
+        ("\ntext\timage\tX\t9\tone\t\ntext\timage\tX\t9\ttwo\t\n", "instructions.tsv:4: repeats"),
+        ("text\n", "instructions.tsv:2: has no wording"),
     ],
 )
 def test_a_broken_row_is_named_by_file_and_line(tmp_path: Path, rows: str, message: str) -> None:
@@ -50,7 +50,7 @@ def test_a_broken_row_is_named_by_file_and_line(tmp_path: Path, rows: str, messa
 
 
 def test_missing_columns_a_missing_file_and_an_empty_file_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"line 1: lacks the column cand_modality, dataset_id"):
+    with pytest.raises(InputError, match=r"instructions\.tsv:1: lacks the column cand_modality, dataset_id"):
         Instructions.load(write(tmp_path, "", header="query_modality\tdataset_name\tprompt_1\n"))
     with pytest.raises(InputError, match=r"none\.tsv: does not exist"):
         Instructions.load(tmp_path / "none.tsv")

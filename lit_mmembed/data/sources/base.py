@@ -1,7 +1,7 @@
 """What a source is: samples of every split, with their qrels, local pools and instructions.
 
-A new source is one file beside this one and a line in `lit_mmembed.data.sharding`; `tests/contracts/test_source.py` holds
-what it must obey.
+A new source is one file beside this one and a line in `lit_mmembed.data.sharding`; `tests/contracts/test_source.py`
+holds what it must obey.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from lit_mmembed.data.building import BadSample, Qrel
+from lit_mmembed.data.directory import task_from_row
 from lit_mmembed.errors import InputError
+from lit_mmembed.files import read_json
 from lit_mmembed.types import Sample, Task
 
 SPLITS = ("train", "val", "test")
@@ -90,6 +92,18 @@ def parse_object(content: bytes) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise InputError("is not a JSON object", fix="write one object {...} a line")
     return record
+
+
+def read_tasks(path: Path) -> tuple[Task, ...]:
+    """Read `tasks.json`: a list of objects with the fields of `types.Task`."""
+    rows = read_json(path)
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise InputError("is not a list of tasks", file=path, fix="write [{...}, ...] with the fields of a task")
+    tasks = tuple(task_from_row(row, file=path) for row in rows)
+    names = [task.name for task in tasks]
+    if len(set(names)) < len(names):
+        raise InputError("names a task twice", file=path, fix="give every task its own dataset and mbeir_id")
+    return tasks
 
 
 def bad_sample(part: str, place: tuple[Path, int], sample_id: str | None, error: InputError) -> BadSample:

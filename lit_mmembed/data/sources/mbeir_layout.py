@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lit_mmembed.data.directory import task_from_row
 from lit_mmembed.data.instructions import MBEIR_INSTRUCTIONS
-from lit_mmembed.data.sources.base import SPLITS
-from lit_mmembed.data.tasks import MBEIR_TASKS, task_by_name
+from lit_mmembed.data.sources.base import SPLITS, read_tasks
+from lit_mmembed.data.tasks import MBEIR_TASKS
 from lit_mmembed.errors import InputError
-from lit_mmembed.files import read_json
 from lit_mmembed.types import Task
 
 UPSAMPLED = "query/union_train/mbeir_union_up_train.jsonl"
@@ -47,8 +45,8 @@ class MBeirLayout:
     def local_pool(self, split: str, task: Task) -> Path | None:
         """Return the file of a row's local pool, if there is one for this split.
 
-        Most rows have one pool for all evaluation; MSCOCO has one per split. M-BEIR's union of the validation pools holds
-        only what validation queries name, so the pool for all evaluation does not describe it.
+        Most rows have one pool for all evaluation; MSCOCO has one per split. M-BEIR's union validation pool holds only
+        what validation queries name, so the pool for all evaluation does not describe it.
         """
         local = self.root / "cand_pool/local"
         own = local / f"mbeir_{task.name}_{split}_cand_pool.jsonl"
@@ -62,14 +60,10 @@ class MBeirLayout:
         """Return the split's qrels files."""
         return sorted((self.root / "qrels" / split).glob("*.txt"))
 
-    def tasks(self, names: Sequence[str] | None) -> tuple[Task, ...]:
-        """Return the rows asked for, of `tasks.json` beside the folders or else of M-BEIR's table."""
+    def tasks(self) -> tuple[Task, ...]:
+        """Return the rows of `tasks.json` beside the folders, or else M-BEIR's table."""
         path = self.root / "tasks.json"
-        known = tuple(task_from_row(row, file=path) for row in read_json(path)) if path.exists() else MBEIR_TASKS
-        if names is None:
-            return known
-        wanted = {task_by_name(name, known) for name in names}
-        return tuple(task for task in known if task in wanted)
+        return read_tasks(path) if path.exists() else MBEIR_TASKS
 
     def instructions(self, tasks: Sequence[Task]) -> Path | None:
         """Return the folder's instruction file, or M-BEIR's own for M-BEIR's own rows."""

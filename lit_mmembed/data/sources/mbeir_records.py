@@ -29,8 +29,8 @@ def parse_candidate(record: Record) -> Draft:
     return Draft(Sample(did, text, None, modality, source=_source(record, "src_content")), image_path)
 
 
-def parse_query(record: Record, tasks: Sequence[Task], modality_of: ModalityOf) -> Draft | None:
-    """Read a line of a query file; None for a query of another row than `tasks`.
+def parse_query(record: Record, tasks: Sequence[Task], modality_of: ModalityOf) -> Draft:
+    """Read a line of a query file.
 
     A record without task_id belongs to the row whose modalities are the query's and its first positive's.
     """
@@ -38,9 +38,8 @@ def parse_query(record: Record, tasks: Sequence[Task], modality_of: ModalityOf) 
     text, image_path = _text(record, "query_txt"), _text(record, "query_img_path")
     modality = _modality(record, "query_modality", text=text, image_path=image_path)
     positives = document_ids(record, "pos_cand_list")
-    task = _task(record, qid, modality, tasks, positives, modality_of)
-    if task is None:
-        return None
+    asked = modality_of(positives[0]) if positives else None
+    task = _task(qid, record.get("task_id"), (modality, asked), tasks)
     sample = Sample(
         qid,
         text,
@@ -71,30 +70,19 @@ def dataset_of(sample_id: str) -> int:
     return int(number)
 
 
-def _task(
-    record: Record,
-    qid: str,
-    modality: Modality,
-    tasks: Sequence[Task],
-    positives: Sequence[str],
-    modality_of: ModalityOf,
-) -> Task | None:
+def _task(qid: str, mbeir_id: int | None, modalities: tuple[Modality, Modality | None], tasks: Sequence[Task]) -> Task:
+    """Find a query's row by its task_id, or without one by (query modality, first positive's modality)."""
     dataset_id = dataset_of(qid)
-    mbeir_id = record.get("task_id")
     if mbeir_id is None:
-        asked = modality_of(positives[0]) if positives else None
         for task in tasks:
-            if (task.dataset_id, task.query_modality, task.candidate_modality) == (dataset_id, modality, asked):
+            if task.dataset_id == dataset_id and (task.query_modality, task.candidate_modality) == modalities:
                 return task
-        return None
+        raise InputError("has no task_id, and its modalities fit no task", fix="give it M-BEIR's task number")
     if not isinstance(mbeir_id, int):
         raise InputError(f"task_id {mbeir_id!r} is not an integer", fix="write M-BEIR's task number, 0 to 8")
-    try:
-        task = find_task(dataset_id, mbeir_id, tasks)
-    except InputError:
-        return None
-    if task.query_modality is not modality:
-        problem = f'query_modality is "{modality}", but {task.name} asks with "{task.query_modality}"'
+    task = find_task(dataset_id, mbeir_id, tasks)
+    if task.query_modality is not modalities[0]:
+        problem = f'query_modality is "{modalities[0]}", but {task.name} asks with "{task.query_modality}"'
         raise InputError(problem, fix="correct query_modality or task_id")
     return task
 
