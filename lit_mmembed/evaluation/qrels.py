@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import atomic_file
 from lit_mmembed.metrics.ranking import Judged
-from lit_mmembed.retrieval.ranking import base_query_ids
+from lit_mmembed.retrieval.ids import as_arrow, base_query_ids, places_in
 from lit_mmembed.retrieval.trec import line_of, read_columns
 from lit_mmembed.types import Ranking
 
@@ -52,7 +51,7 @@ class Qrels:
     @cached_property
     def arrow_document_ids(self) -> pa.Array:
         """[D] `document_ids` as Arrow has them."""
-        return _arrow(self.document_ids)
+        return as_arrow(self.document_ids)
 
     @cached_property
     def ideal(self) -> tuple[np.ndarray, np.ndarray]:
@@ -134,7 +133,7 @@ def judge(ranking: Ranking, qrels: Qrels) -> tuple[Judged, np.ndarray]:
     Raises:
         InputError: the run has a query that was not judged.
     """
-    judged_query = places_in(base_query_ids(ranking), qrels.query_ids)
+    judged_query = places_in(base_query_ids(ranking.query_ids), qrels.query_ids)
     if (judged_query < 0).any():
         qid = ranking.query_ids[int((judged_query < 0).argmax())]
         raise InputError(
@@ -151,16 +150,6 @@ def judge(ranking: Ranking, qrels: Qrels) -> tuple[Judged, np.ndarray]:
         judged_relevance=every_relevance,
     )
     return judged, judged_query
-
-
-def places_in(names: np.ndarray | list[str], among: np.ndarray | list[str] | pa.Array) -> np.ndarray:
-    """[len(names)] int64: where each name stands among others, -1 where it does not."""
-    places = pc.index_in(_arrow(names), value_set=_arrow(among))
-    return places.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-
-
-def _arrow(names: np.ndarray | list[str] | pa.Array) -> pa.Array:
-    return names if isinstance(names, pa.Array) else pa.array(names, pa.large_string())
 
 
 def _positive_rows(

@@ -6,7 +6,6 @@ Order within a query: score down, then document id up by code points. Scores are
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import atomic_file
+from lit_mmembed.retrieval.ids import WORDING, as_arrow
 from lit_mmembed.retrieval.trec import line_of, read_columns
 from lit_mmembed.types import Ranking
 
@@ -27,8 +27,6 @@ TREC_LAYOUTS = {
     6: ("qid", "_Q0", "did", "_rank", "score", "_run_id"),
     7: ("qid", "_Q0", "did", "_rank", "score", "_run_id", "_task_id"),
 }
-WORDING = re.compile(r"#w\d+$")
-"""What the prompt policy `all` appends to a query's id: one ranking per wording."""
 
 
 def read_ranking(path: str | Path) -> Ranking:
@@ -85,14 +83,16 @@ def ranking_record(path: str | Path) -> dict[str, Any]:
     return json.loads(metadata.get(METADATA_KEY, b"{}"))
 
 
-def from_pairs(qids: Sequence[str], dids: Sequence[str], scores: Sequence[float] | np.ndarray) -> Ranking:
+def from_pairs(
+    qids: list[str] | np.ndarray, dids: list[str] | np.ndarray, scores: Sequence[float] | np.ndarray
+) -> Ranking:
     """Build a ranking from rows in any order; queries keep the order of their first row.
 
     Raises:
         InputError: a score is NaN, or a document stands twice for a query.
     """
     try:
-        return _order(pa.array(qids, pa.large_string()), pa.array(dids, pa.large_string()), np.asarray(scores))
+        return _order(as_arrow(qids), as_arrow(dids), np.asarray(scores))
     except _Broken as broken:
         raise InputError(str(broken), record=f"row {broken.row + 1}", fix=broken.fix) from None
 
@@ -104,14 +104,6 @@ def is_parquet(path: Path) -> bool:
             return stream.read(4) == PARQUET_MAGIC
     except (FileNotFoundError, IsADirectoryError):
         raise InputError("does not exist", file=path, fix="name a Parquet ranking or a TREC run") from None
-
-
-def base_query_ids(ranking: Ranking) -> np.ndarray:
-    """[Q] the queries' ids without the mark of their wording (#w1, #w2, ...)."""
-    names = pa.array(ranking.query_ids, pa.large_string())
-    if not pc.any(pc.match_substring(names, "#w")).as_py():
-        return ranking.query_ids
-    return np.array([WORDING.sub("", qid) for qid in ranking.query_ids], dtype=object)
 
 
 def lengths(ranking: Ranking) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Text tables separated by blanks (TREC runs and qrels): parsed by Arrow, and line by line only to say what is wrong."""
+"""Text tables separated by blanks (TREC runs, qrels): parsed by Arrow, and line by line only to say what is wrong."""
 
 from __future__ import annotations
 

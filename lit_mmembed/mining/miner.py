@@ -1,0 +1,109 @@
+"""From a run to NEGATIVES.parquet: section 4.1.1's hard negatives, and the control's random ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lit_mmembed.mining.rules import NegativeRule
+
+DEPTH = 50
+K_PRIME = 45
+PER_QUERY = 50
+log = logging.getLogger(__name__)
+
+
+def mine(
+    run: str | Path,
+    queries: str | Path,
+    candidates: str | Path,
+    out: str | Path,
+    *,
+    depth: int = DEPTH,
+    k_prime: int = K_PRIME,
+    seed: int = 0,
+    rules: Sequence[NegativeRule] | None = None,
+    statistics: str | Path | None = None,
+) -> None:
+    """Mine hard negatives from a run and write NEGATIVES.parquet.
+
+    A run with several wordings of a query (`#w1`, `#w2`, ...) is mined per wording; a document found under several
+    is kept once, at its best rank.
+
+    Args:
+        run: The ranking (Parquet or TREC) of the queries over one pool.
+        queries: M-BEIR's JSONL of the queries, or a shard set.
+        candidates: M-BEIR's JSONL of that pool, or a shard set.
+        out: NEGATIVES.parquet: qid, did, kind, rank, score, in the run's order of queries, then by kind and rank.
+        depth: Documents of a ranking that are looked at (the paper: 50).
+        k_prime: Documents of the right modality below this rank are negatives (the paper: 45).
+        seed: Draws the queries on which the statistics compare contents; the rules themselves draw nothing.
+        rules: Other rules than the paper's two.
+        statistics: Where to write mining statistics per task, as JSON.
+
+    Raises:
+        InputError: a query or document of the run is unknown.
+    """
+    from lit_mmembed.data.labels import read_candidates, read_queries
+    from lit_mmembed.mining.rules import Unsatisfying, WrongModality
+    from lit_mmembed.mining.statistics import mining_statistics
+    from lit_mmembed.mining.table import label_run, merge_wordings
+    from lit_mmembed.retrieval.ranking import ranking_record, read_ranking
+
+    rules = (WrongModality(depth), Unsatisfying(k_prime, depth)) if rules is None else rules
+    labelled = label_run(read_ranking(run), read_queries(queries), read_candidates(candidates), file=Path(run))
+    if labelled.longest <= k_prime:
+        log.warning("%s: no query has more than %d documents; nothing can rank below k'", run, labelled.longest)
+    table = merge_wordings(labelled, rules)
+    record = {"depth": depth, "k_prime": k_prime, "seed": seed, "rules": [rule.kind for rule in rules]}
+    _finish(out, table, {"mining": record, "ranking": ranking_record(run)})
+    if statistics is not None:
+        _write_statistics(statistics, mining_statistics(labelled, table, depth=depth, seed=seed))
+
+
+def random_negatives(
+    queries: str | Path,
+    candidates: str | Path,
+    out: str | Path,
+    *,
+    per_query: int = PER_QUERY,
+    seed: int = 0,
+    statistics: str | Path | None = None,
+) -> None:
+    """Write the control's negatives: documents drawn evenly from the pool, whatever their modality.
+
+    Args:
+        queries: M-BEIR's JSONL of the queries, or a shard set.
+        candidates: M-BEIR's JSONL of the pool, or a shard set.
+        out: NEGATIVES.parquet with kind "random", rank 0 and score 0.
+        per_query: Different documents per query; a query's positives are never drawn.
+        seed: Seeds the draws; those of a query depend on nothing but it and the query's place in the file.
+        statistics: Where to write statistics per task, as JSON.
+    """
+    from lit_mmembed.data.labels import read_candidates, read_queries
+    from lit_mmembed.mining.statistics import control_statistics
+    from lit_mmembed.mining.table import draw_random
+
+    asked, pool = read_queries(queries), read_candidates(candidates)
+    table = draw_random(asked, pool, per_query, seed)
+    _finish(out, table, {"mining": {"rules": ["random"], "per_query": per_query, "seed": seed}})
+    if statistics is not None:
+        _write_statistics(statistics, control_statistics(asked, pool, table, seed=seed))
+
+
+def _finish(out: str | Path, table: pa.Table, record: Mapping[str, Any]) -> None:
+    from lit_mmembed.mining.table import write_negatives
+    from lit_mmembed.record import run_record
+
+    write_negatives(out, table, run_record(**record))
+
+
+def _write_statistics(path: str | Path, content: Mapping[str, Any]) -> None:
+    from lit_mmembed.files import write_json
+
+    write_json(path, content)

@@ -1,0 +1,30 @@
+"""Ids of queries and documents: finding many among many, and the mark that names a query's wording."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+WORDING = re.compile(r"#w\d+$")
+"""What the prompt policy `all` appends to a query's id: one ranking per wording."""
+
+
+def base_query_ids(query_ids: np.ndarray) -> np.ndarray:
+    """[Q] the queries' ids without the mark of their wording (#w1, #w2, ...)."""
+    if not pc.any(pc.match_substring(as_arrow(query_ids), "#w")).as_py():
+        return query_ids
+    return np.array([WORDING.sub("", qid) for qid in query_ids], dtype=object)
+
+
+def places_in(names: np.ndarray | list[str], among: np.ndarray | list[str] | pa.Array) -> np.ndarray:
+    """[len(names)] int64: where each name stands among others, -1 where it does not."""
+    places = pc.index_in(as_arrow(names), value_set=as_arrow(among))
+    return places.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def as_arrow(names: np.ndarray | list[str] | pa.Array) -> pa.Array:
+    """The names as Arrow's large strings."""
+    return names if isinstance(names, pa.Array) else pa.array(names, pa.large_string())
