@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
+from lit_mmembed.encoders import pooled_towers
 from lit_mmembed.encoders.clip_fusion import ClipBackbone
 from lit_mmembed.encoders.images import CLIP_MEAN, CLIP_STD, ImageTransform
 from lit_mmembed.encoders.tokenizer import BpeTokenizer, ClipTokenizer, OpenClipHfTokenizer, Tokenizer
@@ -28,8 +29,9 @@ class OpenClipBackbone(ClipBackbone):
     Args:
         architecture: A name of `open_clip.list_models()`, e.g. ViT-L-14.
         pretrained: A tag of `open_clip.list_pretrained()` (downloaded), or a local checkpoint file.
-        config: An open_clip model config in JSON. Two keys are ours: `stem`, the channels of 3 x 3 convolutions of
-            stride 2 in the place of the patch embedding, and `image`, fields of `ImageTransform`.
+        config: An open_clip model config in JSON. Two keys are ours: `stem`, convolutions as [channels, stride]
+            in the place of the patch embedding (a small tower learns faster with them), and `image`, fields of
+            `ImageTransform`.
         tokenizer: A `tokenizer.json` from `train_tokenizer`, or a folder with a Hugging Face tokenizer. Without it, the
             one that the architecture names.
         image_mode: `exact` as the released models were trained, or `fast`; see `ImageTransform`.
@@ -57,15 +59,20 @@ class OpenClipBackbone(ClipBackbone):
         for name, parameter in self.model.named_parameters():
             if name in ("logit_scale", "logit_bias"):
                 parameter.requires_grad_(False)
-        self._short_text = _takes_short_text(self.model) and not self.tokenizer.fixed_length
-        self.tokenizer.fixed_length = not self._short_text
+        self._plain_text = pooled_towers.has_plain_text_tower(self.model)
+        self._plain_image = pooled_towers.has_plain_image_tower(self.model)
+        self.tokenizer.fixed_length = not self._plain_text
 
     def encode_text(self, tokens_BL: Tensor) -> Tensor:
         """Return text vectors [B, dimension]; a causal tower needs no padding to the context length."""
-        return _encode_short_text(self.model, tokens_BL) if self._short_text else self.model.encode_text(tokens_BL)
+        if self._plain_text:
+            return pooled_towers.encode_text(self.model, tokens_BL)
+        return self.model.encode_text(tokens_BL)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Return image vectors [B, dimension]."""
+        if self._plain_image:
+            return pooled_towers.encode_image(self.model, pixels)
         return self.model.encode_image(pixels)
 
     def text_parameters(self) -> list[nn.Parameter]:
@@ -131,17 +138,20 @@ def _build(config: dict[str, Any]) -> nn.Module:
     return model
 
 
-def _stem(channels: list[int], vision: dict[str, Any]) -> nn.Sequential:
-    """Return convolutions of stride 2 that end with the grid and width of the patch embedding that they replace."""
-    if 2 ** len(channels) != vision["patch_size"]:
-        raise InputError(
-            f"a stem of {len(channels)} convolutions has stride {2 ** len(channels)}, not {vision['patch_size']}",
-            fix="give one number of channels for each halving from image to patch grid",
-        )
+def _stem(steps: list[tuple[int, int]], vision: dict[str, Any]) -> nn.Sequential:
+    """Return convolutions, one for each (channels, stride), that end with the grid of the patch embedding replaced."""
+    total = math.prod(stride for _, stride in steps)
+    if total != vision["patch_size"]:
+        fix = "choose strides whose product is the patch size"
+        raise InputError(f"the stem's strides make {total}, the patch size is {vision['patch_size']}", fix=fix)
     layers: list[nn.Module] = []
-    for before, after in zip([3, *channels], channels, strict=False):
-        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.GroupNorm(1, after), nn.GELU()]
-    return nn.Sequential(*layers, nn.Conv2d(channels[-1], vision["width"], 1, bias=False))
+    before = 3
+    for channels, stride in steps:
+        kernel, padding = (3, 1) if stride <= 2 else (stride, 0)
+        layers += [nn.Conv2d(before, channels, kernel, stride, padding, bias=False)]
+        layers += [nn.GroupNorm(1, channels), nn.GELU()]  # no batch norm: a row's vector must not depend on the others
+        before = channels
+    return nn.Sequential(*layers, nn.Conv2d(before, vision["width"], 1, bias=False))
 
 
 def _load(model: nn.Module, architecture: str | None, pretrained: str) -> None:
@@ -175,27 +185,6 @@ def _tokenizer(text: dict[str, Any], path: Path | None) -> Tokenizer:
     if name:
         return OpenClipHfTokenizer(name, context, **(text.get("tokenizer_kwargs") or {}))
     return ClipTokenizer(context)
-
-
-def _takes_short_text(model: nn.Module) -> bool:
-    """Say whether padding can't reach the pooled token: causal attention, pooled at the end token, no class token."""
-    causal = isinstance(getattr(model, "attn_mask", None), Tensor)
-    return causal and getattr(model, "text_pool_type", "") in ("argmax", "eos") and not hasattr(model, "text")
-
-
-def _encode_short_text(model: Any, tokens_BL: Tensor) -> Tensor:
-    """Do as `CLIP.encode_text`, with positions and mask cut to L."""
-    length = tokens_BL.shape[1]
-    hidden = model.token_embedding(tokens_BL) + model.positional_embedding[:length]
-    hidden = model.transformer(hidden, attn_mask=model.attn_mask[:length, :length])
-    is_end = tokens_BL == model.text_eos_id if model.text_pool_type == "eos" else tokens_BL
-    end_B = is_end.int().argmax(dim=-1)
-    # The last norm works token by token: only the pooled ones need it.
-    pooled = model.ln_final(hidden[torch.arange(len(end_B), device=end_B.device), end_B])
-    projection = model.text_projection
-    if projection is None:
-        return pooled
-    return projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
 
 
 def _image_size(model: Any) -> int:

@@ -64,7 +64,10 @@ class BpeTokenizer:
                 f"the tokenizer can't be read: {missing.strerror}", file=path, fix="train it first, or correct the path"
             ) from None
         self.context_length = context_length
-        self._load()
+        try:
+            self._load()
+        except Exception as broken:  # the library raises nothing narrower
+            raise InputError(f"is no tokenizer: {broken}", file=path, fix="train it again") from None
         if [self._bpe.token_to_id(token) for token in (PAD, START, END)] != [PAD_ID, START_ID, END_ID]:
             raise InputError("is no tokenizer of this project", file=path, fix="train it with train_tokenizer")
 
@@ -151,8 +154,11 @@ class TransformersTokenizer:
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """Return ids of each text, cut to the context."""
-        encoded = self._tokenizer(list(texts), truncation=True, max_length=self.context_length)
-        return [list(ids) for ids in encoded["input_ids"]]
+        # Cut here: asking the tokenizer to do so changes its state, and with it the files that `save` writes.
+        encoded = self._tokenizer(list(texts), verbose=False)["input_ids"]
+        return [
+            ids if len(ids) <= self.context_length else [*ids[: self.context_length - 1], ids[-1]] for ids in encoded
+        ]
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer's own files."""

@@ -1,0 +1,115 @@
+"""What every encoder obeys. A new backbone is one more line in ENCODERS."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+
+from lit_mmembed.encoders.pretrained import load_encoder, save_encoder, weights_hash
+from lit_mmembed.types import EncoderRow, Side
+from tests.encoders.small import hf_small, jpeg, mixed_rows, openai_like, own_small, own_small_with_stem
+
+ENCODERS = [own_small, own_small_with_stem, openai_like, hf_small]
+
+
+@pytest.fixture(scope="module", params=ENCODERS, ids=lambda build: build.__name__)
+def encoder(request, tmp_path_factory):
+    torch.manual_seed(0)
+    return request.param(tmp_path_factory.mktemp("encoder")).eval()
+
+
+@torch.no_grad()
+def encode(encoder, rows):
+    return encoder(encoder.preprocess(rows))
+
+
+def test_each_row_gets_one_vector_of_length_one(encoder):
+    vectors = encode(encoder, mixed_rows(7))
+    assert vectors.shape == (7, encoder.dimension)
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(7))
+
+
+def test_a_row_alone_has_the_vector_that_it_has_in_a_batch(encoder):
+    rows = [*mixed_rows(7), EncoderRow("a much longer text " * 9, None, Side.CANDIDATE)]
+    together = encode(encoder, rows)
+    alone = torch.cat([encode(encoder, [row]) for row in rows])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_the_order_of_rows_is_kept(encoder):
+    rows = mixed_rows(6)
+    torch.testing.assert_close(encode(encoder, rows[::-1]), encode(encoder, rows).flip(0), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["text", "image", "both"])
+def test_a_batch_of_one_modality_works(encoder, kind):
+    text = None if kind == "image" else "a red fox"
+    image = None if kind == "text" else jpeg(1)
+    vectors = encode(encoder, [EncoderRow(text, image, Side.CANDIDATE)] * 3)
+    assert vectors.shape == (3, encoder.dimension) and vectors.isfinite().all()
+
+
+def test_text_image_and_instruction_all_change_the_vector(encoder):
+    rows = [
+        EncoderRow("a red fox", None, Side.QUERY),
+        EncoderRow("two cats", None, Side.QUERY),
+        EncoderRow("a red fox", None, Side.QUERY, "Find an image"),
+        EncoderRow("a red fox", jpeg(1), Side.QUERY),
+        EncoderRow("a red fox", jpeg(2), Side.QUERY),
+        EncoderRow(None, jpeg(2), Side.QUERY),
+    ]
+    vectors = encode(encoder, rows)
+    similarity = vectors @ vectors.T - torch.eye(len(rows))
+    assert similarity.max() < 0.99999
+
+
+def test_a_text_longer_than_the_context_is_cut_and_not_refused(encoder):
+    assert encode(encoder, [EncoderRow("fox " * 500, None, Side.QUERY)]).isfinite().all()
+
+
+def test_preprocess_travels_to_a_worker_without_weights(encoder):
+    packed = pickle.dumps(encoder.preprocess)
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in encoder.parameters())
+    rows = mixed_rows(4)
+    for name, tensor in pickle.loads(packed)(rows).items():
+        assert torch.equal(tensor, encoder.preprocess(rows)[name])
+    assert not any(isinstance(value, torch.nn.Module) for value in vars(encoder.preprocess).values())
+    assert len(packed) < weights + 8_000_000  # CLIP's own vocabulary is a few megabytes
+
+
+def test_length_grows_with_text_and_image(encoder):
+    length = encoder.preprocess.length
+    short, longer = EncoderRow("a fox", None, Side.QUERY), EncoderRow("a fox in the snow of a hill", None, Side.QUERY)
+    assert 0 < length(short) < length(longer) < length(EncoderRow(longer.text, b"image", Side.QUERY))
+
+
+def test_every_trainable_parameter_gets_a_gradient_and_no_frozen_one_does(encoder):
+    encoder.train()
+    encoder.zero_grad()
+    encoder(encoder.preprocess(mixed_rows(6)))[:, 0].sum().backward()
+    for name, parameter in encoder.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+    encoder.eval()
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_a_batch_without_one_modality_still_gives_every_parameter_a_gradient(encoder, kind):
+    row = EncoderRow("a fox", None, Side.QUERY) if kind == "text" else EncoderRow(None, jpeg(), Side.QUERY)
+    encoder.train()
+    encoder.zero_grad()
+    encoder(encoder.preprocess([row])).sum().backward()
+    assert all(p.grad is not None for p in encoder.parameters() if p.requires_grad)
+    encoder.eval()
+
+
+def test_a_saved_encoder_comes_back_with_the_same_vectors_and_hash(encoder, tmp_path):
+    save_encoder(encoder, tmp_path / "model")
+    again = load_encoder(tmp_path / "model")
+    rows = mixed_rows(5)
+    assert torch.equal(encode(again, rows), encode(encoder, rows))
+    assert weights_hash(again) == weights_hash(encoder)
+    save_encoder(again, tmp_path / "again")
+    first, second = (sorted((tmp_path / name).rglob("*")) for name in ("model", "again"))
+    assert [p.read_bytes() for p in first if p.is_file()] == [p.read_bytes() for p in second if p.is_file()]
