@@ -18,7 +18,7 @@ from lit_mmembed.errors import InputError
 from lit_mmembed.evaluation.mbeir import evaluate
 from lit_mmembed.files import atomic_file
 from lit_mmembed.retrieval.ranking import ranking_record, write_ranking
-from lit_mmembed.retrieval.search import search, search_stores
+from lit_mmembed.retrieval.search import join_rankings, search, search_stores
 from lit_mmembed.retrieval.store import Store
 from lit_mmembed.training.encoding import encode_collection
 from lit_mmembed.types import Score, Side
@@ -104,8 +104,6 @@ def _search_local_pools(
 ) -> None:
     """Each task's queries over its own pool, as M-BEIR's local evaluation does."""
     import numpy as np
-
-    from lit_mmembed.retrieval.ranking import join_rankings
 
     queries, candidates = Store(stores[Side.QUERY]), Store(stores[Side.CANDIDATE])
     pools = directory.pools(flags.split)

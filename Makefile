@@ -1,0 +1,45 @@
+# Two commands set everything up on a fresh machine: `make quickstart` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OFFLINE := WANDB_MODE=offline HF_HUB_OFFLINE=1 WANDB_SILENT=true
+
+.PHONY: quickstart smoke study test check bench kill-test install clean
+
+quickstart: install       ## EmojiBEIR: shards, M_rand, mining, M_hard, evaluation, report (at most 10 minutes on 2 cores)
+	$(OFFLINE) $(BIN)/mmembed run experiments/emoji_beir/quickstart.yaml
+	@echo "The report: runs/emoji_clip_sf/shared/report/index.html"
+
+smoke: install            ## The same story with a few steps (at most 90 seconds)
+	$(OFFLINE) $(BIN)/mmembed run experiments/emoji_beir/quickstart.yaml --smoke
+
+study: install            ## M_rand, control, M_hard; with and without instructions; 3 seeds (more than an hour on 2 cores)
+	for seed in 0 1 2; do for recipe in study study_no_instructions; do \
+	  $(OFFLINE) $(BIN)/mmembed run experiments/emoji_beir/$$recipe.yaml --seed $$seed || exit 1; done; done
+
+test: install             ## Every test but the slow ones (under 15 minutes on 2 cores)
+	$(OFFLINE) $(BIN)/python -m pytest -m "not slow and not gpu"
+
+kill-test: install        ## Kills `mmembed run` 20 times at random points and compares with an uninterrupted run
+	$(OFFLINE) $(BIN)/python -m pytest -m slow tests/cli/test_killed.py -s --timeout=7200
+
+check: install            ## Style, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install            ## Ours, the best peer and the limit, in one run; ratios into benchmarks/results/
+	for file in search metrics reader images step startup; do $(BIN)/python benchmarks/$$file.py || exit 1; done
+
+install: $(VENV)/installed
+
+$(VENV)/installed: requirements.txt requirements-dev.txt requirements-emoji.txt constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -r requirements.txt -r requirements-dev.txt -r requirements-emoji.txt
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	touch $@
+
+clean:                    ## Remove what runs made, not the environment
+	rm -rf runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,191 @@
+"""From two stores to a ranking, in query blocks that are kept: a killed search goes on where it stopped."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lit_mmembed.errors import InputError
+from lit_mmembed.files import PARTIAL, atomic_file, content_hash, read_json, write_json
+from lit_mmembed.record import run_record
+from lit_mmembed.retrieval.index import Index, IndexKind, make_index
+from lit_mmembed.retrieval.ranking import write_ranking
+from lit_mmembed.retrieval.store import Store, check_same_weights
+from lit_mmembed.types import Ranking
+
+TREC_ENDINGS = (".trec", ".txt", ".run")
+KEPT = ("weights_hash", "data_hash", "split", "prompts")
+
+
+def search(
+    queries: str | Path,
+    candidates: str | Path,
+    out: str | Path,
+    *,
+    depth: int = 50,
+    index: IndexKind = "exact",
+    device: str = "auto",
+    query_block: int = 4096,
+    tile: int = 32768,
+    progress: Callable[..., None] | None = None,
+) -> Ranking:
+    """Find the best `depth` documents of every query and write the ranking.
+
+    Memory is bounded by tile x query block and the ids. Finished blocks lie in OUT.partial until the end.
+
+    Args:
+        queries: Store of the queries.
+        candidates: Store of the documents: the pool.
+        out: The ranking: Parquet, or a TREC run where the name ends with .trec, .txt or .run.
+        depth: Documents per query.
+        index: `exact` or `faiss`.
+        device: auto, cpu or cuda.
+        query_block: Queries in memory at a time.
+        tile: Documents in memory at a time.
+        progress: Called with the number of queries done (and total=).
+
+    Raises:
+        InputError: the stores were made by different weights, or are damaged.
+    """
+    out, query_store, pool = Path(out), Store(queries), Store(candidates)
+    check_same_weights(query_store, pool)
+    if depth < 1:
+        raise InputError(f"depth {depth} is not positive", fix="--depth 50")
+    hashes = [store.manifest["hash"] for store in (query_store, pool)]
+    blocks = _Blocks(out, content_hash([*hashes, depth, index, query_block, tile]))
+    finder, tie_rank = make_index(index, device=device, tile=tile), string_rank(pool.ids)
+    if progress:
+        progress(0, total=len(query_store))
+    parts = []
+    for start in range(0, len(query_store), query_block):
+        rows = slice(start, min(start + query_block, len(query_store)))
+        found = blocks.read(start)
+        if found is None:
+            found = _search_block(finder, query_store.vectors[rows], pool.vectors, min(depth, len(pool)), tie_rank)
+            blocks.write(start, *found)
+        parts.append(found)
+        if progress:
+            progress(rows.stop - rows.start)
+    ranking = _ranking(parts, query_store.ids, pool.ids)
+    record = run_record(
+        **{name: query_store.manifest.get(name) for name in KEPT},
+        queries_hash=hashes[0], candidates_hash=hashes[1], depth=depth, index=index,
+    )  # fmt: skip
+    write_ranking(out, ranking, record=record, trec=out.suffix in TREC_ENDINGS)
+    blocks.remove()
+    return ranking
+
+
+def search_stores(
+    queries: Store,
+    candidates: Store,
+    *,
+    query_rows: np.ndarray | None = None,
+    candidate_rows: np.ndarray | None = None,
+    depth: int = 50,
+    index: IndexKind = "exact",
+    device: str = "auto",
+    query_block: int = 4096,
+    tile: int = 32768,
+) -> Ranking:
+    """Search some rows of a store among some rows of another, in memory: local pools, notebooks.
+
+    Args:
+        queries: Store of the queries.
+        candidates: Store of the documents.
+        query_rows: [q] rows of the queries; None means all.
+        candidate_rows: [n] rows of the pool; None means all.
+        depth: Documents per query.
+        index: `exact` or `faiss`.
+        device: auto, cpu or cuda.
+        query_block: Queries at a time.
+        tile: Documents at a time.
+    """
+    check_same_weights(queries, candidates)
+    pool = candidates.vectors if candidate_rows is None else candidates.vectors[candidate_rows]
+    names = candidates.ids if candidate_rows is None else candidates.ids[candidate_rows]
+    wanted = np.arange(len(queries)) if query_rows is None else np.asarray(query_rows)
+    finder, tie_rank = make_index(index, device=device, tile=tile), string_rank(names)
+    parts = [
+        _search_block(finder, queries.vectors[wanted[start : start + query_block]], pool, min(depth, len(pool)), tie_rank)
+        for start in range(0, len(wanted), query_block)
+    ]
+    return _ranking(parts, queries.ids[wanted], names)
+
+
+def join_rankings(rankings: Sequence[Ranking]) -> Ranking:
+    """Put rankings of different queries over pools of their own into one."""
+    names, place = np.unique(np.concatenate([ranking.document_ids for ranking in rankings]), return_inverse=True)
+    starts = np.cumsum([0, *(len(ranking.document_ids) for ranking in rankings)])
+    ends = np.cumsum([0, *(len(ranking.document) for ranking in rankings)])
+    return Ranking(
+        query_ids=np.concatenate([ranking.query_ids for ranking in rankings]),
+        document_ids=names,
+        document=np.concatenate(
+            [place[start + ranking.document] for start, ranking in zip(starts[:-1], rankings, strict=True)]
+        ),
+        score=np.concatenate([ranking.score for ranking in rankings]),
+        offsets=np.concatenate(
+            [[0], *(ranking.offsets[1:] + end for end, ranking in zip(ends[:-1], rankings, strict=True))]
+        ),
+    )
+
+
+def string_rank(names: np.ndarray) -> np.ndarray:
+    """[n] the place of each id in string order: how ties are resolved."""
+    order = pc.sort_indices(pa.array(names, pa.large_string())).to_numpy()
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return rank
+
+
+Found = tuple[np.ndarray, np.ndarray]
+
+
+def _search_block(finder: Index, query_Qd: np.ndarray, pool: np.ndarray, k: int, tie_rank: np.ndarray) -> Found:
+    return finder.search(np.asarray(query_Qd, dtype=np.float32), pool, k, tie_rank=tie_rank)
+
+
+def _ranking(parts: list[Found], query_ids: np.ndarray, document_ids: np.ndarray) -> Ranking:
+    score = np.concatenate([part[0] for part in parts])
+    row = np.concatenate([part[1] for part in parts])
+    return Ranking(
+        query_ids=query_ids,
+        document_ids=document_ids,
+        document=row.reshape(-1),
+        score=score.reshape(-1),
+        offsets=np.arange(len(query_ids) + 1, dtype=np.int64) * score.shape[1],
+    )
+
+
+class _Blocks:
+    """Finished query blocks beside the ranking, under the fingerprint of what is searched."""
+
+    def __init__(self, out: Path, fingerprint: str) -> None:
+        self.folder = out.with_name(out.name + PARTIAL)
+        mark = self.folder / "search.json"
+        if not mark.exists() or read_json(mark) != fingerprint:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            write_json(mark, fingerprint)
+
+    def read(self, start: int) -> Found | None:
+        path = self._path(start)
+        if not path.exists():
+            return None
+        with np.load(path) as arrays:
+            return arrays["score"], arrays["row"]
+
+    def write(self, start: int, score: np.ndarray, row: np.ndarray) -> None:
+        with atomic_file(self._path(start)) as partial, partial.open("wb") as stream:
+            np.savez(stream, score=score, row=row)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, start: int) -> Path:
+        return self.folder / f"{start:012d}.npz"
