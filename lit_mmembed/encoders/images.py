@@ -30,9 +30,9 @@ class ImageTransform:
     """What a backbone wants of its images; picklable, holds no parameters.
 
     `shortest` resizes the shorter side to `size` and crops the centre, as CLIP does; `squash` ignores the aspect ratio.
-    `exact` gives the bytes of transformers' `CLIPImageProcessorPil`, the processor of the released models (its
-    torchvision twin `CLIPImageProcessor` is within 1/255 of it when shrinking, within 2/255 when enlarging); `fast` lets the JPEG decoder scale down and
-    resizes only the crop: about twice as fast, with small differences.
+    `exact` gives the bytes of transformers' `CLIPImageProcessorPil`, as the released models were trained. Its
+    torchvision twin, `CLIPImageProcessor`, rounds otherwise: 1/255 away from both, 2/255 in some values of 100,000.
+    `fast` lets the JPEG decoder scale down and resizes only the crop: fewer operations, small differences.
     """
 
     size: int = 224

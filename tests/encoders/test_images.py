@@ -38,15 +38,11 @@ def test_exact_pixels_are_those_of_the_pillow_processor(width, height, kind):
     assert apart(jpeg(width, (width, height), kind), CLIPImageProcessorPil()).max() < 1e-3
 
 
-@pytest.mark.parametrize("size", [(640, 480), (480, 640), (500, 333), (1024, 768)])
-def test_exact_pixels_are_within_a_step_of_the_torchvision_processor_when_shrinking(size):
-    assert apart(jpeg(1, size), CLIPImageProcessor()).max() <= 1.001
-
-
-@pytest.mark.parametrize("size", [(300, 260), (64, 64), (20, 20)])
-def test_when_enlarging_the_two_processors_differ_by_two_steps_here_and_there(size):
-    # torchvision rounds bicubic otherwise than Pillow does; the released models were trained with Pillow.
-    difference = apart(jpeg(1, size), CLIPImageProcessor())
+@settings(max_examples=20, deadline=None)
+@given(SIDES, SIDES, st.sampled_from(["JPEG", "PNG"]))
+def test_the_torchvision_processor_differs_by_a_step_and_rarely_by_two(width, height, kind):
+    # It rounds bicubic otherwise than Pillow does: a bound on theirs, not a freedom of ours (the test above has none).
+    difference = apart(jpeg(width, (width, height), kind), CLIPImageProcessor())
     assert difference.max() <= 2.001 and (difference > 1.001).float().mean() < 1e-3
 
 
