@@ -51,9 +51,7 @@ class Instructions:
         for line, row in _rows(path):
             key, wordings = _parse(row, path, line)
             if key in rows:
-                raise InputError(
-                    "repeats an earlier row", file=path, record=f"line {line}", fix="remove one of the two"
-                )
+                raise InputError("repeats an earlier row", file=f"{path}:{line}", fix="remove one of them")
             rows[key] = wordings
         return cls(rows, path)
 

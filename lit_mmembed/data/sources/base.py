@@ -99,7 +99,10 @@ def read_tasks(path: Path) -> tuple[Task, ...]:
     rows = read_json(path)
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise InputError("is not a list of tasks", file=path, fix="write [{...}, ...] with the fields of a task")
-    tasks = tuple(task_from_row(row, file=path) for row in rows)
+    try:
+        tasks = tuple(task_from_row(row, file=path) for row in rows)
+    except InputError as wrong:
+        raise InputError(wrong.problem, file=path, record=wrong.record, fix=wrong.fix) from None
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):
         raise InputError("names a task twice", file=path, fix="give every task its own dataset and mbeir_id")

@@ -1,0 +1,140 @@
+"""A BEIR folder: corpus.jsonl, queries.jsonl and qrels/{train,dev,test}.tsv; text to text."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lit_mmembed.data.building import Qrel
+from lit_mmembed.data.sources.base import Item, Pools, Qrels, bad_sample, lines, parse_object
+from lit_mmembed.errors import InputError
+from lit_mmembed.types import Modality, Sample, Task
+
+QRELS = {"train": "train.tsv", "val": "dev.tsv", "test": "test.tsv"}
+DATASET_ID = 100
+"""Beyond M-BEIR's ten data sets."""
+MBEIR_ID = 1
+"""Text to text."""
+PAPER_ID = 9
+CUTOFF = 10
+
+
+class BeirSource:
+    """Reads a BEIR data set; ids stay as they are, so that other systems' runs fit.
+
+    Args:
+        root: The folder; its name is the data set's. An `instructions.tsv` in it is used.
+        dataset_id: The data set's number in `instructions.tsv`.
+        splits: Which of train, val (BEIR's dev) and test to read; None reads those that have qrels. Each split holds
+            the whole corpus.
+    """
+
+    def __init__(self, root: Path, dataset_id: int = DATASET_ID, splits: Sequence[str] | None = None) -> None:
+        self.root = Path(root)
+        self.name = self.root.resolve().name
+        text = Modality.TEXT
+        task = Task(self.name, int(dataset_id), MBEIR_ID, PAPER_ID, text, text, cutoff=CUTOFF, domain="text")
+        self.tasks: tuple[Task, ...] = (task,)
+        instructions = self.root / "instructions.tsv"
+        self.instructions_path = instructions if instructions.exists() else None
+        there = [split for split, file in QRELS.items() if (self.root / "qrels" / file).exists()]
+        self._splits = there if splits is None else list(splits)
+        for split in self._splits:
+            if split not in there:
+                raise InputError(f"has no qrels for {split}", file=self.root / "qrels", fix=f"there are {there}")
+        if not self._splits:
+            raise InputError(
+                "has no train.tsv, dev.tsv or test.tsv", file=self.root / "qrels", fix="give a BEIR folder"
+            )
+
+    def items(self) -> Iterator[Item]:
+        """Yield the corpus and the judged queries of each split."""
+        for split in self._splits:
+            yield from self._documents(f"candidates/{split}")
+            yield from self._queries(split)
+
+    def qrels(self) -> Qrels:
+        """Return the judged pairs."""
+        return {split: self._judged(split) for split in self._splits}
+
+    def pools(self) -> Pools:
+        """Return the whole corpus as the local pool."""
+        return {split: {self.tasks[0].name: self._document_ids()} for split in self._splits}
+
+    def repeats(self) -> Mapping[str, Mapping[str, int]]:
+        """Return nothing: every query is there once."""
+        return {}
+
+    def licences(self) -> tuple[str, ...]:
+        """Return nothing: BEIR's folders do not say."""
+        return ()
+
+    def _documents(self, part: str) -> Iterator[Item]:
+        path = self.root / "corpus.jsonl"
+        for line in lines(path):
+            record: dict[str, Any] = {}
+            try:
+                record = parse_object(line.content)
+                yield part, Sample(_id(record), _text(record))
+            except InputError as wrong:
+                yield bad_sample(part, (path, line.number), _found_id(record), wrong)
+
+    def _queries(self, split: str) -> Iterator[Item]:
+        path, part = self.root / "queries.jsonl", f"queries/{split}"
+        positives, judged = defaultdict(list), set()
+        for qid, did, relevance, _ in self._judged(split):
+            judged.add(qid)
+            if relevance > 0:
+                positives[qid].append(did)
+        for line in lines(path):
+            record: dict[str, Any] = {}
+            try:
+                record = parse_object(line.content)
+                qid = _id(record)
+                if qid in judged:
+                    found = tuple(positives.get(qid, ()))
+                    yield part, Sample(qid, _text(record), task=self.tasks[0].name, positives=found)
+            except InputError as wrong:
+                yield bad_sample(part, (path, line.number), _found_id(record), wrong)
+
+    def _judged(self, split: str) -> Iterator[Qrel]:
+        path = self.root / "qrels" / QRELS[split]
+        for line in lines(path):
+            cells = line.content.decode(errors="replace").rstrip("\r\n").split("\t")
+            if line.number == 1 and not cells[-1].lstrip("-").isdecimal():
+                continue
+            try:
+                qid, did, relevance = cells
+                yield qid, did, int(relevance), MBEIR_ID
+            except ValueError:
+                fix = "write three columns with tabs between: query-id, corpus-id, score"
+                raise InputError("is no line of BEIR's qrels", file=f"{path}:{line.number}", fix=fix) from None
+
+    def _document_ids(self) -> Iterator[str]:
+        for line in lines(self.root / "corpus.jsonl"):
+            try:
+                yield _id(parse_object(line.content))
+            except InputError:
+                continue
+
+
+def _id(record: dict[str, Any]) -> str:
+    found = _found_id(record)
+    if found is None:
+        raise InputError("lacks _id", fix="give every record an _id")
+    return found
+
+
+def _found_id(record: dict[str, Any]) -> str | None:
+    found = record.get("_id")
+    return None if found is None or found == "" else str(found)
+
+
+def _text(record: dict[str, Any]) -> str:
+    """Title and text as BEIR joins them; InputError when both are empty."""
+    text = f"{record.get('title') or ''} {record.get('text') or ''}".strip()
+    if not text:
+        raise InputError("has neither title nor text", fix="give it a text, or remove it")
+    return text
