@@ -48,7 +48,7 @@ def _most(train: list[int], val: int, test: int) -> dict[str, dict[int, int]]:
 
 SIZES = {
     "smoke": Size(120, 24, 40, _most([400] * 8, 60, 100)),
-    "small": Size(620, 100, ALL, _most([2000, 1100, 1100, 1700, 1500, 1100, 1500, 1000], 250, 400)),
+    "small": Size(550, 95, ALL, _most([1800, 1100, 1100, 1500, 1500, 1100, 1500, 1000], 250, 400)),
     "full": Size(ALL, ALL, ALL, _most([ALL] * 8, ALL, ALL)),
 }
 
@@ -79,9 +79,7 @@ def collect(packages: str | Path, size: Size, seed: int) -> tuple[Collection, Ga
     """Make all queries and documents in memory, with the gallery that drew them."""
     drawings = Drawings(packages)
     gallery = Gallery(drawings)
-    concepts = choose_concepts(
-        read_concepts(packages, drawings), seed, objects=size.objects, families=size.families
-    )
+    concepts = choose_concepts(read_concepts(packages, drawings), seed, objects=size.objects, families=size.families)
     countries = shuffled(read_countries(drawings), seed, "countries", lambda c: c.letters)[: size.countries]
     concepts += [flag_concept(country.letters, country.name) for country in countries]
     _draw_all(concepts, gallery)

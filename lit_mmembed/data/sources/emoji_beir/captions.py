@@ -9,8 +9,10 @@ from lit_mmembed.data.sources.emoji_beir.concepts import Concept
 from lit_mmembed.data.sources.emoji_beir.draws import fraction, pick, shuffled
 from lit_mmembed.data.sources.emoji_beir.wordings import CAPTIONS, HINTS, PLAIN, TONED, sentence, words_of
 
-HINTED = {"train": 0.4, "val": 0.3, "test": 0.3}
+HINTED = {"train": 0.4, "val": 0.6, "test": 0.6}
 """Share of the concepts with enough tags that are also captioned, and in evaluation asked for, by tags alone."""
+FLAGS_ASKING = 0.5
+"""Share of the flags whose caption asks in evaluation: their captions are all alike."""
 MOST_DESCRIBED = 4
 """A caption by tags alone that fits more concepts than this is not used."""
 TRAINED_TAGS = 0.6
@@ -34,12 +36,14 @@ def captions_of(shown: Iterable[Concept], all_concepts: list[Concept], split: st
         hint = _hint(concept, all_concepts, split, seed)
         labelled = _labelled(concept, split, seed)
         found = [hint, labelled[0]] if hint else labelled
+        thinned = concept.is_flag and fraction(seed, "flag asks", split, concept.key) >= FLAGS_ASKING
         for position, caption in enumerate(found):
+            asks = split == "train" or (position == 0 and not thinned)
             before = merged.get(caption.text)
             merged[caption.text] = Caption(
                 caption.text,
                 caption.describes | (before.describes if before else frozenset()),
-                asks=split == "train" or position == 0 or bool(before and before.asks),
+                asks=asks or bool(before and before.asks),
             )
     return list(merged.values())
 
@@ -57,7 +61,7 @@ def _labelled(concept: Concept, split: str, seed: int) -> list[Caption]:
 
 
 def _hint(concept: Concept, all_concepts: list[Concept], split: str, seed: int) -> Caption | None:
-    """Describe a concept by three tags, if few concepts have these; people in skin tones are never told apart by tags."""
+    """Describe a concept by three tags, if few concepts have these; tags do not tell skin tones apart."""
     tags = _tags(concept, split, seed)
     if concept.has_tones or len(tags) < 3 or fraction(seed, "hinted", split, concept.key) >= HINTED[split]:
         return None

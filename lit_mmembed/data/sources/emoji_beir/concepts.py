@@ -70,8 +70,9 @@ def read_concepts(packages: str | Path, drawings: Drawings) -> list[Concept]:
 
 
 def choose_concepts(concepts: list[Concept], seed: int, *, objects: int, families: int) -> list[Concept]:
-    """Choose `objects` concepts without skin tones (those in several colours and the clocks first) and `families` families of
-    people, each with up to 2 genders and 3 skin tones.
+    """Choose `objects` concepts without skin tones and `families` kinds of people.
+
+    Clocks and what exists in several colours come first; each kind of person in up to 2 genders and 3 skin tones.
     """
     single = shuffled((c for c in concepts if not c.has_tones), seed, "objects", lambda c: c.key)
     single.sort(key=lambda c: not (c.colour or is_clock(c)))
@@ -127,7 +128,9 @@ def _in_words(label: str) -> str:
 
 
 def _family(codes: list[str]) -> str:
-    kept = [NEUTRAL.get(code, code) for code in codes if code not in {*TONE_CODES, "2640", "2642", FACING_RIGHT, "200d"}]
+    kept = [
+        NEUTRAL.get(code, code) for code in codes if code not in {*TONE_CODES, "2640", "2642", FACING_RIGHT, "200d"}
+    ]
     return "-".join(kept)
 
 

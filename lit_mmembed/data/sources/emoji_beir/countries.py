@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lit_mmembed.data.sources.emoji_beir.drawings import FLAG_VENDORS, Drawings
 from lit_mmembed.data.sources.emoji_beir.fetch import COUNTRYINFO, package_folder
 from lit_mmembed.errors import InputError
 
+WITH_ARTICLE = {
+    "Bahamas",
+    "Democratic Republic of the Congo",
+    "Gambia",
+    "Maldives",
+    "Netherlands",
+    "Philippines",
+    "Republic of the Congo",
+    "United Arab Emirates",
+    "United Kingdom",
+    "United States",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +57,15 @@ def read_countries(drawings: Drawings) -> list[Country]:
         facts = _facts(rows[code], detail, cities[code], rows)
         if len(facts) >= 8:
             near = _near(rows[code], region, rows)
-            countries.append(Country(letters, rows[code]["name"].strip(), facts, near, detail["geoJSON"]))
-    return countries
+            countries.append(Country(letters, in_prose(rows[code]["name"]), facts, near, detail["geoJSON"]))
+    known = {country.name for country in countries}
+    return [replace(c, near=tuple(name for name in c.near if name in known)) for c in countries]
+
+
+def in_prose(name: str) -> str:
+    """Write a country's name as it stands within a sentence."""
+    name = name.strip().removeprefix("The ")
+    return f"the {name}" if name in WITH_ARTICLE or name.endswith(("Islands", "Republic", "Territories")) else name
 
 
 def _details() -> dict[str, dict]:
@@ -69,7 +88,7 @@ def _largest_cities(cities: Any) -> dict[str, list[str]]:
 
 
 def _facts(row: dict, detail: dict, cities: list[str], rows: dict[str, dict]) -> dict[str, str]:
-    neighbours = [rows[code]["name"] for code in sorted(row["neighbours"].split(",")) if code in rows]
+    neighbours = [in_prose(rows[code]["name"]) for code in sorted(row["neighbours"].split(",")) if code in rows]
     facts = {
         "capital": row["capital"].strip(),
         "largest": cities[0] if cities else "",
@@ -108,7 +127,7 @@ def _near(row: dict, region: dict[str, str], rows: dict[str, dict]) -> tuple[str
     codes = [code for code in sorted(row["neighbours"].split(",")) if code in rows]
     own = region[row["iso"]]
     same_region = [code for code in sorted(rows) if own and region[code] == own and code != row["iso"]]
-    return tuple(rows[code]["name"] for code in (codes or same_region))
+    return tuple(in_prose(rows[code]["name"]) for code in (codes or same_region))
 
 
 def _rounded(count: float) -> str:

@@ -146,7 +146,7 @@ def rasterise(svg: Svg, vendor: str, key: str) -> Picture:
     )
     image = Image.open(io.BytesIO(png)).convert("RGB")
     file = io.BytesIO()
-    image.save(file, "WEBP", lossless=True, quality=100, method=6)
+    image.save(file, "WEBP", lossless=True, quality=80, method=4)
     return Picture(
         path=f"mbeir_images/emoji_images/{vendor}/{key}.webp",
         webp=file.getvalue(),

@@ -1,4 +1,7 @@
-"""Random choices as pure functions of a seed and a name: no generator has a state, so nothing depends on the order of calls."""
+"""Random choices as pure functions of a seed and a name.
+
+No generator has a state, so nothing depends on the order of calls.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterable

@@ -34,7 +34,8 @@ def edits_between(concepts: Iterable[Concept], split: str, seed: int) -> Iterato
             targets = shuffled(members, seed, f"targets of {source.key}", lambda c: c.key)
             changes = [(target, change) for target in targets if (change := _change(source, target))]
             for target, (kind, before, after) in changes[: CLOCK_EDITS if group == "clocks" else None]:
-                template = pick(EDITS[kind][split], seed, "edit", split, source.key, target.key)
+                templates: tuple[str, ...] = EDITS[kind][split]
+                template = pick(templates, seed, "edit", split, source.key, target.key)
                 yield Edit(source.key, target.key, template.format(from_=before, to=after))
 
 

@@ -1,4 +1,4 @@
-"""The registry packages that the benchmark is made of: their versions, licences, where they lie and how to read them."""
+"""The registry packages that the benchmark is made of: versions, licences, where they lie and how to read them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Archive:
     @cached_property
     def _tar(self) -> tarfile.TarFile:
         try:
-            return tarfile.open(self.path)  # noqa: SIM115 (lives as long as this object)
+            return tarfile.open(self.path)
         except (FileNotFoundError, tarfile.TarError) as broken:
             raise InputError(f"cannot be opened: {broken}", file=self.path, fix=_FETCH_AGAIN) from None
 

@@ -89,7 +89,7 @@ def qrels_lines(record: dict[str, Any]) -> list[str]:
 
 
 def local_pool(name: str, candidates: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Choose a task's local pool from a split's global pool: its own dataset (the did's prefix) and candidate modality."""
+    """Choose a task's local pool from a split's global pool: its dataset (the did's prefix) and candidate modality."""
     task = next(task for task in TASKS.values() if task.name == name)
     prefix = f"{DATASET_IDS[task.dataset]}:"
     return [c for c in candidates if c["did"].startswith(prefix) and c["modality"] == task.candidate_modality]

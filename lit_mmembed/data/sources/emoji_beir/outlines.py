@@ -20,7 +20,7 @@ Ring = list[tuple[float, float]]
 
 
 def outline_svg(geojson: dict[str, Any], letters: str, split: str) -> Svg:
-    """Draw the main body of a country and its larger islands, north up, width scaled by the cosine of the mid latitude."""
+    """Draw a country's main body and larger islands, north up, width scaled by the cosine of the mid latitude."""
     rings = _fit(_main_body(_continuous(list(_outer_rings(geojson)))), MARGIN[split])
     path = "".join("M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in ring) + "Z" for ring in rings)
     body = f'<path d="{path}" {STYLES[split]} stroke-linejoin="round"/>'

@@ -1,8 +1,8 @@
-"""The Atlas dataset: facts asked in words or over a picture, answered by a passage, a flag with it or an outline with it.
+"""The Atlas dataset: facts asked in words or over a picture, answered by a passage, or a flag or an outline with it.
 
-One passage text stands in three documents (alone, beside the flag, beside the outline): only the modality that the task asks
-for tells them apart. Evaluation pools also hold passages of facts that other splits own, so that a question meets the same
-country in other relations and the same relation in neighbouring countries.
+One passage text stands in three documents (alone, beside the flag, beside the outline): only what the instruction asks
+for tells them apart. Evaluation pools also hold passages of facts that other splits own, so that a question meets the
+same country in other relations and the same relation in neighbouring countries.
 """
 
 from __future__ import annotations
@@ -82,13 +82,11 @@ class AtlasScene:
     def flag(self, fact: Fact) -> str:
         """Return the path of a flag that asks."""
         role = self.roles[fact.country.letters]
-        vendor = (
-            pick(role.train, self.seed, "asks", fact.name) if self.split == "train" else role.query[self.split]
-        )
+        vendor = pick(role.train, self.seed, "asks", fact.name) if self.split == "train" else role.query[self.split]
         return self.gallery.draw(vendor, fact.country.letters)
 
     def same_picture(self, fact: Fact, path: str) -> list[Fact]:
-        """Return the fact, and the same relation of other countries that this very picture shows, where the split owns it."""
+        """Return the fact, and the split's same facts of other countries that this very picture shows."""
         others = [self.by_letters[key] for key in sorted(self.gallery.shows(path)) if key in self.by_letters]
         asked = [Fact(country, fact.relation) for country in others if fact.relation in country.facts]
         owned = [f for f in asked if fact_split(f.country.letters, f.relation, self.seed) == self.split]
@@ -124,8 +122,9 @@ def add_atlas_queries(
 def _tell(scene: AtlasScene, others: list[Fact]) -> None:
     for fact in scene.facts:
         scene.passage(fact)
-        scene.flag_passage(fact)
-        scene.outline_passage(fact)
+        if scene.split != "train":
+            scene.flag_passage(fact)
+            scene.outline_passage(fact)
     for fact in others if scene.split != "train" else ():
         if fraction(scene.seed, "distractor", scene.split, fact.name) < DISTRACTORS:
             scene.passage(fact)

@@ -1,14 +1,14 @@
 """The Emoji dataset: text -> image, image -> text, image -> image and (image, text) -> image.
 
-A split's pool holds the pictures that answer there, the query pictures of mirrored families (the query's own image is the
-trap of wrong modality for image -> text) and every caption, those that ask text -> image included (the same trap the other
-way round).
+A split's pool holds the pictures that answer there, the query pictures of mirrored families (the query's own image is
+the trap of wrong modality for image -> text) and every caption, those that ask text -> image included (the same trap
+the other way round).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from lit_mmembed.data.sources.emoji_beir.captions import Caption, captions_of
@@ -86,6 +86,7 @@ def _scene(
             pool = [role.pool[split], *(query if role.mirrored else ())]
         scene.pool_images[concept.key] = sorted({gallery.draw(vendor, concept.key) for vendor in pool})
         scene.query_images[concept.key] = sorted({gallery.draw(vendor, concept.key) for vendor in query})
+    scene.images_of(scene.concepts)
     return scene
 
 
@@ -138,8 +139,5 @@ def _look_alike(scene: EmojiScene, source: str, target: str) -> bool:
 
 
 def _query_paths(scene: EmojiScene, keys: Iterable[str]) -> list[str]:
-    def paths() -> Iterator[str]:
-        for key in keys:
-            yield from scene.query_images[key]
-
-    return shuffled(set(paths()), scene.seed, f"query images {scene.split}")
+    paths = {path for key in keys for path in scene.query_images[key]}
+    return shuffled(paths, scene.seed, f"query images {scene.split}")

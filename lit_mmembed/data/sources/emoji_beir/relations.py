@@ -1,5 +1,7 @@
-"""How facts are asked and told. Questions of validation and test are paraphrases that training never shows; passages mention
-other countries and other relations, so that shared words alone do not find the answer.
+"""How facts are asked and told.
+
+Questions of validation and test are paraphrases that training never shows; passages mention other countries and other
+relations, so that shared words alone do not find the answer.
 
 `{c}` is the country, `{o}` the object, `{n}` a neighbour of the country (or a country of its region). A passage
 tells the object of its own relation only, and names one neighbour at most in passing.
@@ -22,17 +24,25 @@ class Relation:
 
 RELATIONS = {
     "capital": Relation(
-        train=("What is the capital of {c}?", "Which city is the capital of {c}?", "Name the seat of government of {c}."),
+        train=(
+            "What is the capital of {c}?",
+            "Which city is the capital of {c}?",
+            "Name the seat of government of {c}.",
+        ),
         val=("From which city is {c} governed?", "Where does the government of {c} sit?"),
         test=("In which city is the government of {c}?", "Which town rules {c}?", "Where is {c} governed from?"),
         passages=(
-            "{o} is the capital of {c}, a country near {n}.",
-            "The government of {c} has its seat in {o}, a city known to people in {n} too.",
+            "{o} is the capital of {c}; the people of {n} have another.",
+            "The government of {c} has its seat in {o}, and that of {n} elsewhere.",
             "{c} is ruled from {o}; {n} has a capital of its own.",
         ),
     ),
     "largest": Relation(
-        train=("What is the largest city of {c}?", "Which city of {c} has the most people?", "Name the biggest city in {c}."),
+        train=(
+            "What is the largest city of {c}?",
+            "Which city of {c} has the most people?",
+            "Name the biggest city in {c}.",
+        ),
         val=("Where in {c} do most people live together?", "Which place in {c} is the most populous?"),
         test=("Which town of {c} is the biggest of all?", "In what city do the most people of {c} live?"),
         passages=(
@@ -48,7 +58,7 @@ RELATIONS = {
         passages=(
             "{o} comes second among the cities of {c} by the number of people.",
             "Only one city of {c}, its largest, has more people than {o}.",
-            "{o} is the second largest city of {c}, a country near {n}, capital included.",
+            "{o} is the second largest city of {c}; in {n} another one is.",
         ),
     ),
     "currency": Relation(
@@ -62,12 +72,16 @@ RELATIONS = {
         ),
     ),
     "language": Relation(
-        train=("What language is spoken in {c}?", "Which language do people in {c} speak?", "Name a main language of {c}."),
+        train=(
+            "What language is spoken in {c}?",
+            "Which language do people in {c} speak?",
+            "Name a main language of {c}.",
+        ),
         val=("In which tongue do people talk in {c}?", "What is spoken by the people of {c}?"),
         test=("How do people in {c} talk to each other?", "Which tongue is heard in {c}?"),
         passages=(
-            "{o} is a main language of {c}, spoken in the capital and heard as far as {n}.",
-            "People in {c} talk to each other in {o}, whatever is spoken in {n}.",
+            "{o} is a main language of {c}, whatever the people of {n} speak.",
+            "People in {c} talk to each other in {o}, in the capital and in other cities.",
             "A tongue heard in the cities of {c} is {o}.",
         ),
     ),
@@ -76,7 +90,7 @@ RELATIONS = {
         val=("In what part of a continent do you find {c}?", "To which region does {c} belong?"),
         test=("Where on the map is {c}?", "Where in the world should one look for {c}?"),
         passages=(
-            "{c} lies in the region called {o}, like {n} or close to it.",
+            "{c} lies in the region called {o}, wherever {n} lies.",
             "On a map of the world {c} is found in {o}; so is its capital.",
             "The part of the world that {c} belongs to is {o}, whatever its neighbours and language.",
         ),

@@ -15,7 +15,7 @@ NAME = "mbeir_images.tar.gz"
 
 
 def write_image_parts(pictures: Iterable[Picture], folder: Path) -> None:
-    """Write `mbeir_images.tar.gz.part-00` and `-01`; their concatenation is a gzipped USTAR archive without times or owners."""
+    """Write `mbeir_images.tar.gz.part-00` and `-01`: together a gzipped USTAR archive without times or owners."""
     packed = io.BytesIO()
     with (
         gzip.GzipFile(filename="", fileobj=packed, mode="wb", compresslevel=9, mtime=0) as stream,

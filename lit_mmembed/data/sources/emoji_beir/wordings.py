@@ -1,4 +1,4 @@
-"""How captions and edits are worded: each split has its own templates, so that no evaluation string is a training string."""
+"""How captions and edits are worded: each split has its own templates, so no evaluation string is a training string."""
 
 from lit_mmembed.data.sources.emoji_beir.concepts import TONES, Concept
 
@@ -46,7 +46,7 @@ TONED = {
     "test": ("{label} whose skin is {tone}",),
 }
 
-EDITS = {
+EDITS: dict[str, dict[str, tuple[str, ...]]] = {
     "tone": {
         "train": (
             "The same with {to} skin",
@@ -55,7 +55,11 @@ EDITS = {
             "{to} skin instead of {from_}",
         ),
         "val": ("Now with a {to} skin tone", "The skin must be {to}, not {from_}"),
-        "test": ("Not {from_} skin but {to}", "As it is, only the skin is {to} now", "Show this in a {to} tone of skin"),
+        "test": (
+            "Not {from_} skin but {to}",
+            "As it is, only the skin is {to} now",
+            "Show this in a {to} tone of skin",
+        ),
     },
     "person": {
         "train": ("The same as a {to}", "Change the {from_} to a {to}", "A {to} instead of a {from_}"),
