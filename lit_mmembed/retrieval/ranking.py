@@ -180,20 +180,16 @@ def _string_rank(names: pa.Array) -> np.ndarray:
 def _read_parquet(path: Path) -> dict[str, pa.Array]:
     try:
         table = pq.read_table(path, columns=["qid", "did", "score"])
-    except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as broken:
-        raise InputError(f"is not a ranking: {broken}", file=path, fix="search again") from None
-    missing = {"qid", "did", "score"} - set(table.column_names)
-    if missing:
-        raise InputError(f"has no column {sorted(missing)[0]}", file=path, fix="write qid, did, rank, score")
+        kinds = {"qid": pa.large_string(), "did": pa.large_string(), "score": pa.float64()}
+        columns = {name: table[name].cast(kind).combine_chunks() for name, kind in kinds.items()}
+    except (OSError, KeyError, pa.ArrowException) as broken:
+        problem = f"is not a ranking of columns qid, did, score: {broken}"
+        raise InputError(problem, file=path, fix="search again") from None
     for name in ("qid", "did"):
-        if table[name].null_count:
-            row = int(np.argmax(table[name].is_null().to_numpy()))
+        if columns[name].null_count:
+            row = int(columns[name].is_null().to_numpy(zero_copy_only=False).argmax())
             raise InputError(f"{name} is empty", file=path, record=f"row {row + 1}", fix="search again")
-    return {
-        "qid": table["qid"].cast(pa.large_string()).combine_chunks(),
-        "did": table["did"].cast(pa.large_string()).combine_chunks(),
-        "score": table["score"].cast(pa.float64()).combine_chunks(),
-    }
+    return columns
 
 
 def _write_parquet(path: Path, ranking: Ranking, record: Mapping[str, Any]) -> None:
