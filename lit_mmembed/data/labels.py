@@ -102,10 +102,7 @@ def task_of(qid: str, mbeir_id: Any, tasks: Sequence[Task] = MBEIR_TASKS) -> Tas
 
     A dataset that the table does not know gets a row of its own, "dataset42_task0".
     """
-    try:
-        dataset_id, number = int(qid.partition(":")[0]) if ":" in qid else -1, int(mbeir_id)
-    except (TypeError, ValueError):
-        dataset_id, number = -1, int(mbeir_id) if str(mbeir_id).lstrip("-").isdigit() else -1
+    dataset_id, number = _whole(qid.partition(":")[0] if ":" in qid else ""), _whole(mbeir_id)
     found = next((task for task in tasks if (task.dataset_id, task.mbeir_id) == (dataset_id, number)), None)
     if found is not None:
         return found
@@ -126,6 +123,11 @@ def known_tasks(path: str | Path) -> tuple[Task, ...]:
             if isinstance(rows, list):
                 return tuple(task_from_row(row, file=file) for row in rows)
     return MBEIR_TASKS
+
+
+def _whole(number: Any) -> int:
+    """The whole number that something spells, or -1."""
+    return int(str(number)) if str(number).isdecimal() else -1
 
 
 def _queries_of_shards(folder: Path) -> QueryLabels:

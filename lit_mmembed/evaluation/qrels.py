@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ import pyarrow as pa
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import atomic_file
 from lit_mmembed.metrics.ranking import Judged
-from lit_mmembed.retrieval.ids import as_arrow, base_query_ids, places_in
+from lit_mmembed.retrieval.ids import arrow_ids, as_arrow, base_query_ids, places_in
 from lit_mmembed.retrieval.trec import line_of, read_columns
 from lit_mmembed.types import Ranking
 
 LAYOUTS = {4: ("qid", "_0", "did", "relevance"), 5: ("qid", "_0", "did", "relevance", "task_id")}
 NUMERIC = {"relevance": pa.int64(), "task_id": pa.int64()}
-MARKS = 32
+MARKS = 64
+BLOCK_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class Qrels:
         return cell[order], self.relevance[rows][order]
 
     @cached_property
+    def arrow_query_ids(self) -> pa.Array:
+        """[Q] `query_ids` as Arrow has them."""
+        return as_arrow(self.query_ids)
+
+    @cached_property
     def arrow_document_ids(self) -> pa.Array:
         """[D] `document_ids` as Arrow has them."""
         return as_arrow(self.document_ids)
@@ -67,7 +74,7 @@ class Qrels:
 
         A filter: it rules out most rows of a ranking before the exact search.
         """
-        marks = np.zeros(len(self.document_ids) + 1, dtype=np.uint32)
+        marks = np.zeros(len(self.document_ids) + 1, dtype=np.uint64)
         rows = np.flatnonzero(self.relevance > 0)
         np.bitwise_or.at(marks, self.document[rows], _bit(self.query[rows]))
         return marks
@@ -133,7 +140,7 @@ def judge(ranking: Ranking, qrels: Qrels) -> tuple[Judged, np.ndarray]:
     Raises:
         InputError: the run has a query that was not judged.
     """
-    judged_query = places_in(base_query_ids(ranking.query_ids), qrels.query_ids)
+    judged_query = places_in(base_query_ids(arrow_ids(ranking)[0]), qrels.arrow_query_ids)
     if (judged_query < 0).any():
         qid = ranking.query_ids[int((judged_query < 0).argmax())]
         raise InputError(
@@ -156,11 +163,9 @@ def _positive_rows(
     ranking: Ranking, qrels: Qrels, judged_query: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows [H] of the ranking that are positives, their rankings and their relevance."""
-    count = np.diff(ranking.offsets)
-    document = places_in(ranking.document_ids, qrels.arrow_document_ids)
-    possible = qrels.marks[document][ranking.document] & np.repeat(_bit(judged_query), count)
-    rows = np.flatnonzero(possible)
-    query = np.repeat(np.arange(len(count), dtype=np.int32), count)[rows]
+    document = places_in(arrow_ids(ranking)[1], qrels.arrow_document_ids)
+    rows = _marked_rows(ranking, qrels.marks[document], _bit(judged_query))
+    query = np.searchsorted(ranking.offsets, rows, side="right") - 1
     wanted = judged_query[query] * len(qrels.document_ids) + document[ranking.document[rows]]
     cells, relevance = qrels.positives
     place = np.minimum(np.searchsorted(cells, wanted), max(0, len(cells) - 1))
@@ -168,13 +173,26 @@ def _positive_rows(
     return rows[found], query[found], relevance[place[found]]
 
 
+def _marked_rows(ranking: Ranking, marks: np.ndarray, bit: np.ndarray) -> np.ndarray:
+    """Rows where the document's marks [D] have the query's bit [Q]; in blocks of queries that stay in the cache."""
+    offsets, count = ranking.offsets, np.diff(ranking.offsets)
+    edges = np.unique(np.searchsorted(offsets, np.arange(0, offsets[-1] + BLOCK_ROWS, BLOCK_ROWS)))
+    found = [np.zeros(0, dtype=np.int64)]
+    for first, last in pairwise(np.minimum(edges, len(count)).tolist()):
+        mark = marks.take(ranking.document[offsets[first] : offsets[last]])
+        found.append(offsets[first] + np.flatnonzero((mark & np.repeat(bit[first:last], count[first:last])) != 0))
+    return np.concatenate(found)
+
+
 def _bit(query: np.ndarray) -> np.ndarray:
-    return np.left_shift(np.uint32(1), (query % MARKS).astype(np.uint32))
+    return np.left_shift(np.uint64(1), (query % MARKS).astype(np.uint64))
 
 
 def _judged_positives(qrels: Qrels, judged_query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Every positive [P] of each query of the run, best relevance first."""
     owner, relevance = qrels.ideal
+    if np.array_equal(judged_query, np.arange(len(qrels.query_ids))):
+        return owner, relevance
     every = np.searchsorted(owner, np.arange(len(qrels.query_ids) + 1))
     begin, count = every[judged_query], np.diff(every)[judged_query]
     query = np.repeat(np.arange(len(judged_query)), count)

@@ -27,16 +27,18 @@ class PairedTest(NamedTuple):
 
 
 def bootstrap_means(values: np.ndarray, samples: int, generator: np.random.Generator) -> np.ndarray:
-    """Return the means [S, m] of `samples` resamples, with replacement, of the rows of `values` [n, m]."""
-    count = len(values)
-    block = max(1, BLOCK_VALUES // max(1, count))
+    """Return the means [S, m] of `samples` resamples, with replacement, of the rows of `values` [n, m].
+
+    How often each distinct row is drawn is one multinomial draw: the same distribution as drawing n rows, at the cost
+    of the distinct rows, which are few for metrics of queries.
+    """
+    rows, count = np.unique(values, axis=0, return_counts=True)
+    block = max(1, BLOCK_VALUES // len(rows))
     means = np.empty((samples, values.shape[1]))
     for begin in range(0, samples, block):
         size = min(block, samples - begin)
-        drawn = generator.integers(count, size=(size, count))
-        drawn += np.arange(size)[:, None] * count
-        weight = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
-        means[begin : begin + size] = weight @ values / count
+        drawn = generator.multinomial(len(values), count / len(values), size=size)
+        means[begin : begin + size] = drawn @ rows / len(values)
     return means
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import atomic_file
-from lit_mmembed.retrieval.ids import WORDING, as_arrow
+from lit_mmembed.retrieval.ids import ARROW_IDS, WORDING, as_arrow
 from lit_mmembed.retrieval.trec import line_of, read_columns
 from lit_mmembed.types import Ranking
 
@@ -131,9 +131,10 @@ def _order(qid: pa.Array, did: pa.Array, score: np.ndarray) -> Ranking:
         order = np.lexsort((_string_rank(document_ids)[document], -score, query))
         query, document, score = query[order], document[order], score[order]
     offsets = np.searchsorted(query, np.arange(len(query_ids) + 1))
-    return Ranking(
-        query_ids.to_numpy(zero_copy_only=False), document_ids.to_numpy(zero_copy_only=False), document, score, offsets
-    )
+    names = [ids.to_numpy(zero_copy_only=False) for ids in (query_ids, document_ids)]
+    ranking = Ranking(names[0], names[1], document, score, offsets)
+    vars(ranking)[ARROW_IDS] = query_ids, document_ids
+    return ranking
 
 
 def _codes(column: pa.Array) -> tuple[np.ndarray, pa.Array]:

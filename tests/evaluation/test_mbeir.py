@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -230,3 +232,19 @@ def test_a_local_pool_may_lack_judged_documents(world) -> None:
 def test_cut_offs_start_at_one(world, k) -> None:
     with pytest.raises(InputError, match="is not a list of cut-offs"):
         score(world, k=k)
+
+
+def test_tasks_are_resampled_apart_so_that_their_average_is_surer_than_each(world) -> None:
+    qids = [f"9:{n}" for n in range(200)]
+    (world / "qrels").write_text("".join(f"{q} 0 9:1 1 {0 if n < 100 else 3}\n" for n, q in enumerate(qids)))
+    write_run(world, {qid: ["9:1"] if n % 2 else ["9:2"] for n, qid in enumerate(qids)})
+    scores = score(world, labelled=False, k=(1,), bootstrap=2000)
+    width = {one.task: one.high - one.low for one in scores if (one.metric, one.k) == ("hit", 1)}
+    assert width["avg_all"] == pytest.approx(width["mscoco_task0"] / 2**0.5, rel=0.15)
+
+
+def test_importing_the_entry_functions_loads_nothing_heavy() -> None:
+    modules = "evaluation.mbeir", "evaluation.compare", "mining.miner"
+    program = "; ".join(f"import lit_mmembed.{module}" for module in modules)
+    program += "; import sys; print(sorted({'torch', 'pyarrow', 'numpy', 'lightning'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "[]\n"

@@ -1,7 +1,11 @@
 """Judgements on disk."""
 
+import random
+
+import numpy as np
 import pytest
 
+import lit_mmembed.evaluation.qrels as qrels_module
 from lit_mmembed.errors import InputError
 from lit_mmembed.evaluation.qrels import check_known, judge, read_qrels, write_qrels
 from lit_mmembed.retrieval.ranking import from_pairs
@@ -66,3 +70,18 @@ def test_wordings_are_rankings_of_their_query(tmp_path) -> None:
     assert owner.tolist() == [1, 0, 1]
     assert judged.query.tolist() == [0, 2]
     assert judged.positives.tolist() == [1, 1, 1]
+
+
+def test_a_run_of_many_blocks_is_judged_like_one_block(tmp_path, monkeypatch) -> None:
+    rng = random.Random(2)
+    lines = [f"q{q} 0 d{d} 1\n" for q in range(40) for d in rng.sample(range(30), 6)]
+    (tmp_path / "qrels").write_text("".join(lines))
+    pairs = [(f"q{q}", f"d{d}", rng.random()) for q in range(40) for d in rng.sample(range(30), rng.randint(1, 12))]
+    ranking, qrels = from_pairs(*zip(*pairs, strict=True)), read_qrels(tmp_path / "qrels")
+    whole = judge(ranking, qrels)[0]
+    expected = [line.split()[0::2] for line in lines]
+    retrieved = np.repeat(ranking.query_ids, np.diff(ranking.offsets)), ranking.document_ids[ranking.document]
+    assert len(whole.rank) == sum([qid, did] in expected for qid, did in zip(*retrieved, strict=True))
+    for size in (1, 7, 100):
+        monkeypatch.setattr(qrels_module, "BLOCK_ROWS", size)
+        assert judge(ranking, qrels)[0].rank.tolist() == whole.rank.tolist()

@@ -1,5 +1,6 @@
 """Intervals and paired tests on cases whose answer is known."""
 
+from collections import Counter
 from itertools import product
 
 import numpy as np
@@ -10,10 +11,17 @@ from lit_mmembed.metrics.bootstrap import bootstrap_means, interval, paired_test
 
 
 def test_a_resample_is_a_mean_of_rows_drawn_with_replacement() -> None:
-    values = np.random.default_rng(0).normal(size=(7, 2))
-    drawn = np.random.default_rng(5).integers(7, size=(30, 7))
-    expected = [[np.mean([values[row, column] for row in rows]) for column in range(2)] for rows in drawn]
-    np.testing.assert_allclose(bootstrap_means(values, 30, np.random.default_rng(5)), expected)
+    values = np.array([[0.0], [3.0], [3.0]])
+    means, counts = np.unique(bootstrap_means(values, 20_000, np.random.default_rng(5)).round(9), return_counts=True)
+    exact = Counter(round(float(np.mean(drawn)), 9) for drawn in product((0.0, 3.0, 3.0), repeat=3))
+    assert means.tolist() == sorted(exact)
+    np.testing.assert_allclose(counts / 20_000, [exact[mean] / 27 for mean in means], atol=0.01)
+
+
+def test_the_metrics_of_a_query_are_drawn_together() -> None:
+    values = np.random.default_rng(0).normal(size=(7, 1))
+    means = bootstrap_means(np.hstack([values, 1 - values]), 50, np.random.default_rng(5))
+    np.testing.assert_allclose(means.sum(axis=1), 1.0)
 
 
 def test_resampling_in_blocks_draws_the_same(monkeypatch) -> None:

@@ -86,3 +86,11 @@ def test_a_run_without_negatives_has_statistics_too(counted) -> None:
     assert list(tasks) == ["mscoco_task0"]
     assert tasks["mscoco_task0"]["with_either"] == 0.0
     assert tasks["mscoco_task0"]["possible_false_negatives"] is None
+
+
+def test_a_positive_below_the_depth_has_a_rank_but_is_not_in_the_top(counted) -> None:
+    files = (counted / "run", counted / "q.jsonl", counted / "c.jsonl", counted / "n")
+    mine(*files, depth=2, k_prime=1, statistics=counted / "s.json")
+    row = json.loads((counted / "s.json").read_text())["tasks"]["mscoco_task0"]
+    assert row["positive_in_depth"] == pytest.approx(1 / 3)
+    assert row["median_positive_rank"] == 2.0

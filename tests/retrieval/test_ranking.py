@@ -99,6 +99,7 @@ def test_a_parquet_file_of_another_program_is_read(tmp_path) -> None:
         ("q Q0 a 1 1 x\nq Q0 b 2 1\n", r"run: line 2: has 5 columns"),
         ("\n\nq Q0 a\n", r"run: line 3: has 3 columns instead of 6 \(qid Q0 did rank score run_id\) or 7"),
         ("q Q0 a 1 1 x\n\nq Q0 b 2 high x\n", r"run: line 3: score 'high' is not a number"),
+        ("q Q0 a 1 1 x\nq Q0 b\tc 1 1 x\n", r"run: line 2: has 7 columns"),
         ("q Q0 a 1 nan x\n", r"run: line 1: score 'nan' is not a number"),
         ("q Q0 a 1 1 x\np Q0 a 1 1 x\n\nq Q0 a 2 0 x\n", r"run: line 4: document a stands twice for query q"),
         ("", r"run: line 1: has 0 columns"),
@@ -161,3 +162,4 @@ def test_the_mark_of_a_wording_is_taken_off_at_the_end_only() -> None:
 def test_names_are_found_among_others() -> None:
     assert places_in(["b", "x", "a"], ["a", "b"]).tolist() == [1, -1, 0]
     assert places_in([], ["a"]).tolist() == []
+    assert places_in(["b", "a"], ["b", "a"]).tolist() == [0, 1]
