@@ -8,26 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from lit_mmembed import __version__
+from lit_mmembed.cli.commands import LIGHTNING, STAGES
 from lit_mmembed.errors import InputError
 
-LIGHTNING = {
-    "fit": "train a retriever (LightningCLI: -c A.yaml -c B.yaml --key=value)",
-    "validate": "score it on the validation split (LightningCLI)",
-    "test": "score it on the test split (LightningCLI)",
-    "predict": "embed a collection into a store (LightningCLI)",
-}
-STAGES = {
-    "shard": "turn a source into a data directory, or verify one",
-    "tokenizer": "train a BPE tokenizer on a data directory's texts",
-    "encode": "embed queries or documents into a store",
-    "search": "find the best documents of each query: a ranking from two stores",
-    "mine": "take hard negatives from a ranking",
-    "evaluate": "score a ranking against qrels, or a model on a data directory",
-    "compare": "test whether two rankings differ",
-    "report": "write the page of a run folder",
-    "run": "run the stages of a recipe, going on where it stopped",
-    "doctor": "look at this machine and say what would not work",
-}
 USAGE_ERROR = 2
 
 
@@ -51,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG):
             raise
-        return _fail(f"{error.filename or 'writing'}: {error.strerror} (fix: free or choose another disk; nothing is half written)")
+        fix = "free or choose another disk; nothing is half written"
+        return _fail(f"{error.filename or 'writing'}: {error.strerror} (fix: {fix})")
     except KeyboardInterrupt:
         print("mmembed: stopped; the same command goes on where it was", file=sys.stderr)
         return 130

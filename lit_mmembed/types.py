@@ -36,9 +36,7 @@ class Modality(StrEnum):
         try:
             return cls(",".join(parts))
         except ValueError:
-            raise InputError(
-                f"modality {spelling!r} is unknown", fix='write "text", "image" or "image,text"'
-            ) from None
+            raise InputError(f"modality {spelling!r} is unknown", fix='write "text", "image" or "image,text"') from None
 
     @classmethod
     def of(cls, *, text: bool, image: bool) -> Modality:

@@ -30,7 +30,10 @@ def _shard(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--root", type=Path, help="the source's folder (emoji_beir: where its packages are kept)")
     stage.add_argument("--out", type=Path, help="the data directory to make; it must not exist")
     stage.add_argument(
-        "--on-bad-sample", choices=("raise", "skip"), default="raise", help="skip: go on, and list them in skipped.jsonl"
+        "--on-bad-sample",
+        choices=("raise", "skip"),
+        default="raise",
+        help="skip: go on, and list them in skipped.jsonl",
     )
     stage.add_argument("--tasks", nargs="+", help="mbeir: only these task rows, e.g. cirr_task7 (default: all)")
     stage.add_argument("--task", help="parquet: the task row that the mirror holds, e.g. cirr_task7")
@@ -62,7 +65,9 @@ def _encode(stages: argparse._SubParsersAction) -> None:
 
 
 def _model_flags(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("--prompts", choices=PROMPTS, default="first", help="which wording of the instruction queries carry")
+    stage.add_argument(
+        "--prompts", choices=PROMPTS, default="first", help="which wording of the instruction queries carry"
+    )
     stage.add_argument("--rows", type=int, default=256, help="rows per forward pass")
     stage.add_argument("--workers", type=int, default=0, help="worker processes that decode")
     stage.add_argument("--seed", type=int, default=0, help="seed of the wordings drawn under --prompts random")
@@ -76,7 +81,9 @@ def _search(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--candidates", type=Path, required=True, help="store of the documents")
     stage.add_argument("--out", type=Path, required=True, help="ranking: .parquet, or .trec for a TREC run")
     stage.add_argument("--depth", type=int, default=50, help="documents per query")
-    stage.add_argument("--index", choices=("exact", "faiss"), default="exact", help="exact torch search, or a flat FAISS index")
+    stage.add_argument(
+        "--index", choices=("exact", "faiss"), default="exact", help="exact torch search, or a flat FAISS index"
+    )
     stage.add_argument("--device", default="auto", help="auto, cpu or cuda")
     stage.add_argument("--query-block", type=int, default=4096, help="queries in memory at a time")
     stage.add_argument("--tile", type=int, default=32768, help="documents in memory at a time")
@@ -89,7 +96,9 @@ def _mine(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--candidates", type=Path, required=True, help="M-BEIR's JSONL, or a shard set")
     stage.add_argument("--out", type=Path, required=True, help="NEGATIVES.parquet: qid, did, kind, rank, score")
     stage.add_argument("--depth", type=int, default=50, help="how far down the ranking")
-    stage.add_argument("--k-prime", type=int, default=45, help="right-modality documents ranked below this are unsatisfying")
+    stage.add_argument(
+        "--k-prime", type=int, default=45, help="right-modality documents ranked below this are unsatisfying"
+    )
     stage.add_argument("--seed", type=int, default=0, help="seed of whatever is drawn")
     stage.add_argument("--statistics", type=Path, help="also write statistics per task as JSON")
     stage.add_argument(

@@ -71,13 +71,17 @@ def _faiss() -> Iterator[Finding]:
     gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
     unseen = torch.cuda.is_available() and gpus == 0
     about = f"{faiss.__version__}, {gpus} GPUs"
-    yield Finding("faiss", "note" if unseen else "ok", about + (" (torch sees one; exact search uses it)" if unseen else ""))
+    yield Finding(
+        "faiss", "note" if unseen else "ok", about + (" (torch sees one; exact search uses it)" if unseen else "")
+    )
 
 
 def _disk() -> Iterator[Finding]:
     free = shutil.disk_usage(".").free / GIB
     state = "note" if free < 20 else "ok"
-    yield Finding("disk", state, f"{free:.0f} GiB free here (M-BEIR: 170 GB of images; its pool in fp16 at d = 4096: 46 GB)")
+    yield Finding(
+        "disk", state, f"{free:.0f} GiB free here (M-BEIR: 170 GB of images; its pool in fp16 at d = 4096: 46 GB)"
+    )
 
 
 def _wandb() -> Iterator[Finding]:

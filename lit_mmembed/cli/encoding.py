@@ -50,7 +50,8 @@ def evaluate_model(flags: argparse.Namespace) -> None:
     run = flags.out / "run.parquet"
     if not run.exists():
         with progress("search", unit="queries") as step:
-            search(*stores.values(), run, depth=flags.depth, index=flags.index, device=flags.device, progress=step)
+            where = {"depth": flags.depth, "index": flags.index, "device": flags.device}
+            search(stores[Side.QUERY], stores[Side.CANDIDATE], run, **where, progress=step)
     scores = _score(flags, data.directory, run, "global")
     local = flags.out / "run_local.parquet"
     if not local.exists():
@@ -79,9 +80,7 @@ def _data(flags: argparse.Namespace, path: Path, encoder: Encoder) -> RetrievalD
     return data
 
 
-def _embed(
-    flags: argparse.Namespace, encoder: Encoder, data: RetrievalData, what: tuple[Side, str], out: Path
-) -> None:
+def _embed(flags: argparse.Namespace, encoder: Encoder, data: RetrievalData, what: tuple[Side, str], out: Path) -> None:
     side, split = what
     if out.exists():
         return
@@ -113,7 +112,9 @@ def _search_local_pools(
         if not len(rows):
             continue
         if not len(pools[task.name]):
-            raise InputError("the local pool is empty", file=directory.path, record=task.name, fix="shard the data again")
+            raise InputError(
+                "the local pool is empty", file=directory.path, record=task.name, fix="shard the data again"
+            )
         rankings.append(
             search_stores(
                 queries,

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lit_mmembed.__main__ import LIGHTNING
 from lit_mmembed.cli import stages
+from lit_mmembed.cli.commands import LIGHTNING
 from lit_mmembed.errors import InputError
 
 RESUME_FILE = "resume.ckpt"

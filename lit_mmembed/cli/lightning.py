@@ -32,7 +32,9 @@ class RetrieverCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add `--folder` and `--resume_every`; link the seed."""
-        parser.add_argument("--folder", type=Path, default=Path("runs/latest"), help="Run folder: log, resume point, model.")
+        parser.add_argument(
+            "--folder", type=Path, default=Path("runs/latest"), help="Run folder: log, resume point, model."
+        )
         parser.add_argument("--resume_every", type=int, default=100, help="Optimizer steps between two resume points.")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
 
@@ -40,7 +42,7 @@ class RetrieverCLI(LightningCLI):
         """Refuse to start over an earlier run by accident."""
         folder = Path(self._get(self.config, "folder"))
         resume = folder / RESUME_FILE
-        if resume.exists() and not self._get(self.config, "ckpt_path") and not self.trainer.fast_dev_run:
+        if resume.exists() and not self._get(self.config, "ckpt_path") and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             fix = f"go on with --ckpt_path={resume}, or name another --folder"
             raise InputError("already holds a run", file=folder, fix=fix)
 
@@ -56,7 +58,7 @@ class RetrieverCLI(LightningCLI):
         return super().instantiate_trainer(logger=loggers, plugins=plugins, callbacks=callbacks, **kwargs)
 
     def _callbacks(self, folder: Path, settings: dict[str, Any]) -> list[Callback]:
-        # ExportModel first: what mines at the end finds the model on disk. ResumePoint last: it sees all others' states.
+        # ExportModel first: what mines at the end finds the model on disk. ResumePoint last: it sees all states.
         callbacks = [ExportModel(folder), *_as_list(settings.get("callbacks"))]
         if settings.get("enable_progress_bar") is not False:
             callbacks.append(RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=20))
@@ -74,7 +76,9 @@ class RetrieverCLI(LightningCLI):
 
 def main(arguments: list[str]) -> int:
     """Parse and run; `arguments` begin with the subcommand."""
-    allowed = [value for flag in arguments if flag.startswith(ALLOW_FLAG) for value in flag[len(ALLOW_FLAG) :].split(",")]
+    allowed = [
+        value for flag in arguments if flag.startswith(ALLOW_FLAG) for value in flag[len(ALLOW_FLAG) :].split(",")
+    ]
     arguments = [flag for flag in arguments if not flag.startswith(ALLOW_FLAG)]
     jsonargparse.set_parsing_settings(
         omegaconf_absolute_to_relative_paths=True,
@@ -111,5 +115,10 @@ def _quiet() -> None:
     """Silence what says nothing to the user: worker counts, missing servers' tips, device lists."""
     torch.set_float32_matmul_precision("high")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*treespec.*", ".*isinstance.*LeafSpec.*", ".*log_every_n_steps.*"):
+    for message in (
+        ".*does not have many workers.*",
+        ".*treespec.*",
+        ".*isinstance.*LeafSpec.*",
+        ".*log_every_n_steps.*",
+    ):
         warnings.filterwarnings("ignore", message)

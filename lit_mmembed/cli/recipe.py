@@ -85,6 +85,7 @@ def run(recipe: Path, *, smoke: bool = False, seed: int = 0, out: Path = Path("r
 
 def load(recipe: Path) -> DictConfig:
     """Read a recipe and what it is based on."""
+    content: Any
     try:
         content = OmegaConf.load(recipe)
     except FileNotFoundError:
@@ -98,7 +99,6 @@ def load(recipe: Path) -> DictConfig:
     for key in ("name", "stages"):
         if key not in content:
             raise InputError(f"is not a recipe: `{key}` is missing", file=recipe, fix="see lit_mmembed/cli/recipe.py")
-    assert isinstance(content, DictConfig)
     return content
 
 
@@ -152,15 +152,17 @@ def _resolved(
 
     OmegaConf.register_new_resolver("stage", folder_of, replace=True)
     whole = OmegaConf.create({**context, "folder": own, "this": given})
-    resolved = OmegaConf.to_container(whole, resolve=True)["this"]  # type: ignore[index, call-overload]
-    return tuple(needs), resolved
+    resolved: Any = OmegaConf.to_container(whole, resolve=True)
+    return tuple(needs), resolved["this"]
 
 
 def _fingerprint(stage: dict[str, Any], seed: int, inputs: list[str], file: Path) -> str:
     configs = {}
     for config in stage.get("config", []):
         if not Path(config).exists():
-            raise InputError(f"configuration {config} does not exist", file=file, fix="paths are relative to where you are")
+            raise InputError(
+                f"configuration {config} does not exist", file=file, fix="paths are relative to where you are"
+            )
         configs[config] = file_hash(config)
     seeded = None if stage.get("shared") else seed
     relevant = {key: stage.get(key) for key in ("command", "arguments", "config")}

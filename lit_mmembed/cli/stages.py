@@ -145,7 +145,8 @@ def compare(flags: argparse.Namespace) -> None:
     from lit_mmembed.cli.tables import print_comparison
     from lit_mmembed.evaluation.compare import compare as compare_runs
 
-    print_comparison(compare_runs(*flags.runs, flags.qrels, metric=flags.metric, k=flags.k, seed=flags.seed))
+    a, b = flags.runs
+    print_comparison(compare_runs(a, b, flags.qrels, metric=flags.metric, k=flags.k, seed=flags.seed))
 
 
 def report(flags: argparse.Namespace) -> None:
@@ -178,5 +179,6 @@ STAGES: dict[str, Callable[[argparse.Namespace], int | None]] = {
 def _require(flags: argparse.Namespace, *names: str) -> None:
     missing = [f"--{name.replace('_', '-')}" for name in names if getattr(flags, name) is None]
     if missing:
-        raise InputError(f"`mmembed {flags.stage}` needs {', '.join(missing)}", fix=f"see `mmembed {flags.stage} --help`")
-
+        raise InputError(
+            f"`mmembed {flags.stage}` needs {', '.join(missing)}", fix=f"see `mmembed {flags.stage} --help`"
+        )

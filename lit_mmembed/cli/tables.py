@@ -18,7 +18,11 @@ def print_scores(scores: Iterable[Score]) -> None:
     for score in scores:
         name = f"{score.metric}@{score.k}" if score.k else score.metric
         columns[name] = None
-        interval = f" [{100 * score.low:.1f}, {100 * score.high:.1f}]" if score.low is not None and score.high is not None else ""
+        interval = (
+            f" [{100 * score.low:.1f}, {100 * score.high:.1f}]"
+            if score.low is not None and score.high is not None
+            else ""
+        )
         cells[score.task, score.pool][name] = f"{100 * score.value:.1f}{interval}"
     table = Table("task", "pool", *columns)
     for (task, pool), row in cells.items():

@@ -90,7 +90,7 @@ def write_directory(
             "parts": hashes,
             "files": {file: file_hash(folder / file) for file in sorted(side_files)},
         }
-        about = {"source": source, "counts": {part: len(reader) for part, reader in readers.items()}}
+        about: dict[str, Any] = {"source": source, "counts": {part: len(reader) for part, reader in readers.items()}}
         about |= {"licences": list(licences), "skipped": len(parts.skipped)}
         write_json(folder / MANIFEST_FILE, {**content, **about, "hash": content_hash(content)})
     return out

@@ -19,6 +19,7 @@ class TrainingCollate:
         self.preprocess = preprocess
 
     def __call__(self, triplets: Sequence[Triplet]) -> Batch:
+        """Return one batch of a process."""
         documents = [triplet.positive for triplet in triplets]
         documents += [negative for triplet in triplets for negative in triplet.negatives]
         return Batch(
@@ -38,6 +39,7 @@ class EncodingCollate:
         self.preprocess = preprocess
 
     def __call__(self, rows: Sequence[tuple[int, EncoderRow]]) -> EncodeBatch:
+        """Return one batch to embed."""
         return EncodeBatch(
             features=self.preprocess([row for _, row in rows]),
             rows=torch.tensor([index for index, _ in rows], dtype=torch.int64),

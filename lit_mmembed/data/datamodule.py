@@ -1,4 +1,4 @@
-"""The LightningDataModule: training triplets in a reproducible order, and what is embedded for validation and search."""
+"""The LightningDataModule: training triplets in a reproducible order, and what is embedded for validation, search."""
 
 from __future__ import annotations
 
@@ -214,7 +214,8 @@ class RetrievalData(lightning.LightningDataModule):
         if self.trainer is None:
             return 0, 0
         loop = self.trainer.fit_loop
-        epoch, done = loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.processed
+        epoch = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        done = loop.epoch_loop.batch_progress.current.processed
         return (epoch + 1, 0) if done >= batches else (epoch, done)
 
 

@@ -60,7 +60,9 @@ class RowsToEncode:
         """[n] object array: the ids that the store keeps."""
         ids = np.asarray(self.reader.ids, dtype=object)[self._rows]
         if self.side is Side.QUERY and self.policy is PromptPolicy.ALL:
-            return np.array([f"{name}{WORDING_MARK}{w + 1}" for name, w in zip(ids, self._wording, strict=True)], object)
+            return np.array(
+                [f"{name}{WORDING_MARK}{w + 1}" for name, w in zip(ids, self._wording, strict=True)], object
+            )
         return ids
 
     @property

@@ -32,9 +32,7 @@ def check_image(encoded: bytes, *, record: str | None = None, max_pixels: int = 
         problem = "is no JPEG, PNG or WebP" if "BytesIO" in str(broken) else str(broken)
         raise InputError(f"the image cannot be read: {problem}", record=record, fix=FIX) from None
     if width * height > max_pixels:
-        raise InputError(
-            f"the image has {width} x {height} pixels, more than {max_pixels:,}", record=record, fix=FIX
-        )
+        raise InputError(f"the image has {width} x {height} pixels, more than {max_pixels:,}", record=record, fix=FIX)
     if not _is_whole(kind, encoded):
         raise InputError("the image is cut short", record=record, fix=FIX)
     return EXTENSIONS[kind]

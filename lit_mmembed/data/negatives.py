@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,7 +28,9 @@ class MinedNegatives:
         self.path = Path(path)
         self.when_empty = when_empty
         if not self.path.exists():
-            raise InputError("does not exist", file=self.path, fix="mine first: `mmembed mine` or the MineNegatives callback")
+            raise InputError(
+                "does not exist", file=self.path, fix="mine first: `mmembed mine` or the MineNegatives callback"
+            )
 
     def draw(self, qid: str, generator: np.random.Generator) -> str | None:
         """Return one negative's id, or None."""
@@ -77,7 +79,7 @@ class MinedNegatives:
         return self._columns[1]
 
     @property
-    def _dids(self):  # noqa: ANN202 - a pyarrow array
+    def _dids(self) -> Any:  # a pyarrow array
         return self._columns[2]
 
     @property

@@ -1,4 +1,4 @@
-"""Which query comes when: a pure function of (seed, epoch), cut into global batches of which each process takes a slice.
+"""Which query comes when: a pure function of (seed, epoch), cut into global batches; each process takes a slice.
 
 The order is therefore the same for any number of processes and workers, and resuming means starting at a batch.
 """
@@ -6,6 +6,7 @@ The order is therefore the same for any number of processes and workers, and res
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -70,7 +71,7 @@ class BatchOrder:
         for group in self._groups:
             shuffled = generator.permutation(group)
             edges = np.cumsum([0, *_cuts(len(group), self.batch_size, self._drop_last)])
-            batches += [shuffled[start:end] for start, end in zip(edges[:-1], edges[1:], strict=True)]
+            batches += [shuffled[start:end] for start, end in pairwise(edges)]
         if len(self._groups) > 1:
             batches = [batches[place] for place in generator.permutation(len(batches))]
         self._plan = batches

@@ -1,4 +1,4 @@
-"""Reading a shard set: memory-mapped, random access by row and by id, every sample's checksum verified on every read."""
+"""Reading a shard set: memory-mapped, random access by row and by id, checksum verified on every read of a sample."""
 
 from __future__ import annotations
 
@@ -182,7 +182,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Read a shard set's manifest and check that the index beside it is the one it names."""
     path = folder / MANIFEST_FILE
     if not path.exists():
-        raise InputError("is not a shard set: manifest.json is missing", file=folder, fix="make it with `mmembed shard`")
+        raise InputError(
+            "is not a shard set: manifest.json is missing", file=folder, fix="make it with `mmembed shard`"
+        )
     manifest = read_json(path)
     if manifest.get("schema") != SCHEMA:
         raise InputError(f"schema {manifest.get('schema')!r} is not {SCHEMA}", file=path, fix="shard the data again")

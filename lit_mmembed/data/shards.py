@@ -14,7 +14,7 @@ from lit_mmembed.data.images import check_image
 from lit_mmembed.data.tar import END, sample_span
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import content_hash, file_hash, write_json
-from lit_mmembed.types import MODALITIES, Modality, Sample, stable_id
+from lit_mmembed.types import Modality, Sample, stable_id
 
 SCHEMA = 1
 SHARD_BYTES = 1 << 30

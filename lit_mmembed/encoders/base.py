@@ -1,4 +1,4 @@
-"""What every retriever backbone is: a module that turns features into unit vectors, and has a `preprocess` that makes them.
+"""What every retriever backbone is: a module that turns features into unit vectors, with a `preprocess` to make them.
 
 To add a backbone, write one file beside this one and a YAML with its `class_path`; `tests/contracts/test_encoder.py`
 holds what it must obey.

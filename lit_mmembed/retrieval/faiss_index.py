@@ -31,7 +31,9 @@ class FlatFaiss:
         """See `Index.search`."""
         query_Qd = np.ascontiguousarray(query_Qd, dtype=np.float32)
         depth = min(k + MARGIN, len(candidate_Nd))
-        rows = self._on_gpu(query_Qd, candidate_Nd, depth) if self.on_gpu else self._on_cpu(query_Qd, candidate_Nd, depth)
+        rows = (
+            self._on_gpu(query_Qd, candidate_Nd, depth) if self.on_gpu else self._on_cpu(query_Qd, candidate_Nd, depth)
+        )
         return settle(query_Qd, candidate_Nd, rows, k=k, tie_rank=tie_rank)
 
     def _on_cpu(self, query_Qd: np.ndarray, candidate_Nd: np.ndarray, depth: int) -> np.ndarray:
@@ -48,7 +50,9 @@ class FlatFaiss:
 
     def _on_gpu(self, query_Qd: np.ndarray, candidate_Nd: np.ndarray, depth: int) -> np.ndarray:
         if depth > GPU_LARGEST_K:
-            raise InputError(f"FAISS on a GPU finds at most {GPU_LARGEST_K} documents", fix="lower --depth or use exact")
+            raise InputError(
+                f"FAISS on a GPU finds at most {GPU_LARGEST_K} documents", fix="lower --depth or use exact"
+            )
         index = _sharded(query_Qd.shape[1])
         for start in range(0, len(candidate_Nd), self.tile):
             index.add(np.ascontiguousarray(candidate_Nd[start : start + self.tile], dtype=np.float32))

@@ -112,7 +112,9 @@ def search_stores(
     wanted = np.arange(len(queries)) if query_rows is None else np.asarray(query_rows)
     finder, tie_rank = make_index(index, device=device, tile=tile), string_rank(names)
     parts = [
-        _search_block(finder, queries.vectors[wanted[start : start + query_block]], pool, min(depth, len(pool)), tie_rank)
+        _search_block(
+            finder, queries.vectors[wanted[start : start + query_block]], pool, min(depth, len(pool)), tie_rank
+        )
         for start in range(0, len(wanted), query_block)
     ]
     return _ranking(parts, queries.ids[wanted], names)

@@ -15,7 +15,7 @@ from lit_mmembed.data.encoding import RowsToEncode
 from lit_mmembed.encoders.base import Encoder
 from lit_mmembed.record import run_record
 from lit_mmembed.retrieval.store import StoreWriter
-from lit_mmembed.types import EncodeBatch, Features
+from lit_mmembed.types import Features
 
 Progress = Callable[[int], None]
 

@@ -34,7 +34,10 @@ class Optimization:
         optimizer = AdamW(
             decay_groups(modules, self.weight_decay), lr=self.lr, betas=self.betas, eps=self.eps, foreach=True
         )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer, total_steps), "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self._scheduler(optimizer, total_steps), "interval": "step"},
+        }
 
     def _scheduler(self, optimizer: Optimizer, total_steps: int) -> LambdaLR:
         factor = partial(

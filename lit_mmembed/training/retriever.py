@@ -62,7 +62,7 @@ class RetrieverModule(lightning.LightningModule):
         torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 1009 + self.global_rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of one global batch; under DDP, scaled so that averaged gradients are those of one process."""
+        """Return the loss of a global batch; under DDP, scaled so that averaged gradients are those of one process."""
         loss = contrastive_loss(self.encoder, self.loss, batch)
         self.log("train/loss", loss.detach(), prog_bar=True, sync_dist=True)
         self.log("train/temperature", self.loss.temperature.detach())

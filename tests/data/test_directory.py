@@ -32,7 +32,9 @@ def build(out, items=None, **changes):
 
 def test_what_is_written_is_what_is_read(tmp_path):
     (tmp_path / "i.tsv").write_text("x")
-    directory = DataDirectory(build(tmp_path / "d", instructions_tsv=tmp_path / "i.tsv", repeats={"train": {"21:2": 3}}))
+    directory = DataDirectory(
+        build(tmp_path / "d", instructions_tsv=tmp_path / "i.tsv", repeats={"train": {"21:2": 3}})
+    )
     assert directory.tasks == TASKS
     assert directory.splits == ("test", "train")
     assert [sample.id for sample in directory.queries("train")] == ["20:1", "21:2"]

@@ -30,7 +30,9 @@ class EmbeddingWriter(BasePredictionWriter):
         side, split = collection(data.predict)
         encoder = cast(Any, pl_module).encoder
         rows = data.rows_to_encode(side, split)
-        self._writer = open_store(self.path, rows, data=data, encoder=encoder, split=split, weights=weights_hash(encoder))
+        self._writer = open_store(
+            self.path, rows, data=data, encoder=encoder, split=split, weights=weights_hash(encoder)
+        )
 
     def write_on_batch_end(
         self,

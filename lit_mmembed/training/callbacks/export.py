@@ -20,5 +20,5 @@ class ExportModel(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
         """Save on the first process."""
-        if trainer.is_global_zero and not trainer.fast_dev_run:
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             save_encoder(pl_module.encoder, self.path)  # type: ignore[arg-type]

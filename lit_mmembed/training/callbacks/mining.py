@@ -1,4 +1,4 @@
-"""Mines hard negatives with the model that has just been trained: section 4.1.1, between two stages or every N epochs."""
+"""Mines hard negatives with the model that has just been trained (section 4.1.1): after a stage or every N epochs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from lit_mmembed.mining.miner import mine
 from lit_mmembed.retrieval.search import search
 from lit_mmembed.training.encoding import encode_collection
 from lit_mmembed.types import Side
-
 
 NEGATIVES_FILE = "negatives.parquet"
 STATISTICS_FILE = "statistics.json"
@@ -84,7 +83,7 @@ class MineNegatives(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
         """Mine with the final weights."""
-        if not trainer.fast_dev_run:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._mine(trainer, pl_module, self.folder)
 
     def _mine(self, trainer: Trainer, pl_module: lightning.LightningModule, target: Path) -> None:

@@ -59,7 +59,7 @@ class ResumePoint(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
         """Save the last step, so that whatever follows training can be repeated without it."""
-        if trainer.global_step != self._saved_at and not trainer.fast_dev_run:
+        if trainer.global_step != self._saved_at and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._save(trainer)
 
     def state_dict(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class ResumePoint(Checkpoint):
     _log_size_to_restore = 0
 
     def _save_if_due(self, trainer: Trainer) -> None:
-        if trainer.global_step - self._saved_at >= self.every_n_steps and not trainer.fast_dev_run:
+        if trainer.global_step - self._saved_at >= self.every_n_steps and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:

@@ -31,7 +31,7 @@ class RetrievedTable(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
         """Log once, on the first process."""
         logger = next((logger for logger in trainer.loggers if isinstance(logger, WandbLogger)), None)
-        if logger is None or not trainer.is_global_zero or trainer.fast_dev_run:
+        if logger is None or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if (self.folder / STATISTICS_FILE).exists():
             logger.experiment.log(logged_statistics(self.folder))

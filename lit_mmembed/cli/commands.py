@@ -1,0 +1,20 @@
+"""The names of all commands with what they do: what `mmembed --help` prints. It imports nothing."""
+
+LIGHTNING = {
+    "fit": "train a retriever (LightningCLI: -c A.yaml -c B.yaml --key=value)",
+    "validate": "score it on the validation split (LightningCLI)",
+    "test": "score it on the test split (LightningCLI)",
+    "predict": "embed a collection into a store (LightningCLI)",
+}
+STAGES = {
+    "shard": "turn a source into a data directory, or verify one",
+    "tokenizer": "train a BPE tokenizer on a data directory's texts",
+    "encode": "embed queries or documents into a store",
+    "search": "find the best documents of each query: a ranking from two stores",
+    "mine": "take hard negatives from a ranking",
+    "evaluate": "score a ranking against qrels, or a model on a data directory",
+    "compare": "test whether two rankings differ",
+    "report": "write the page of a run folder",
+    "run": "run the stages of a recipe, going on where it stopped",
+    "doctor": "look at this machine and say what would not work",
+}
