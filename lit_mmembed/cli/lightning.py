@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> int:
         args=arguments,
         seed_everything_default=0,
         parser_kwargs={"parser_mode": "omegaconf+"},
-        trainer_defaults={"use_distributed_sampler": False, "enable_checkpointing": False},
+        trainer_defaults={"use_distributed_sampler": False},
         save_config_kwargs={"overwrite": True},
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,

@@ -64,7 +64,7 @@ class RetrievalData(lightning.LightningDataModule):
         *,
         batch_size: int = 128,
         mixing: Literal["mixed", "one_task"] = "mixed",
-        prompts: PromptPolicy = PromptPolicy.FIRST,
+        prompts: Literal["first", "random", "all", "none"] = "first",
         negatives: Path | None = None,
         when_empty: Literal["other", "in_batch"] = "other",
         workers: int = 0,
@@ -78,7 +78,7 @@ class RetrievalData(lightning.LightningDataModule):
         self.path = Path(path)
         self.batch_size = batch_size
         self.mixing = mixing
-        self.prompts = prompts
+        self.prompts = PromptPolicy(prompts)
         self.negatives = negatives
         self.when_empty = when_empty
         self.workers = workers

@@ -1,14 +1,14 @@
 """Exact search by tiled matrix products, close to the speed of the bare product.
 
-A full top-k of every tile would cost as much as the product. Instead each tile's scores are reduced to maxima of groups;
-only groups whose maximum reaches a query's k-th best score so far are looked into. After the first tiles those are few.
+A full top-k of every tile would cost as much as the product. Instead each tile's scores are reduced to maxima of
+groups; only groups whose maximum reaches a query's k-th best score so far are looked into: after the first tiles, few.
 
 A product in floating point is off by at most a known bound e (the sum's rounding, times the norms). What is kept is
 every document whose score comes within 2 e of the k-th best: the true best k are among them, all ties included, and
 `settle` brings them into the declared order.
 
-Shapes: Q queries, T documents of a tile, G documents of a group, g groups of a tile, M hits, L queries with hits,
-K documents kept per query so far, W columns to merge.
+Shapes: Q queries, N documents, T documents of a tile, G documents of a group, g groups of a tile, M groups looked into,
+L queries with hits, K documents kept per query so far, W columns to merge.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ import torch
 from torch import Tensor
 
 from lit_mmembed.errors import InputError
-from lit_mmembed.retrieval.rescoring import settle, shared
+from lit_mmembed.retrieval.rescoring import relative_error, settle, shared
 
 LARGEST_GROUP = 64
 """Scores per maximum."""
 GROUPS_PER_DOCUMENT_KEPT = 4
 """A tile needs several times as many groups as documents are kept, or its groups tell too little."""
+GROUPS_AT_A_TIME = 1 << 16
+"""Groups looked into at a time: bounds memory where every document is near the best (a pool of equal vectors)."""
 CROWD = 1024
 """Near-ties beyond k, of one query, that are kept before they are settled: only pools full of equal vectors have more."""
-UNIT_ROUNDOFF = 2.0**-24
-"""Of fp32."""
 
 Settle = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """From queries [L] and their rows [L, K] to the best scores and rows [L, k] in the declared order."""
@@ -42,74 +42,106 @@ class ExactSearch:
     On GPUs, tiles go round robin over the devices; each keeps its own best and they are merged at the end.
     """
 
-    def __init__(self, *, device: str = "auto", tile: int = 32768) -> None:
-        self.tile = max(1, tile)
+    def __init__(
+        self, candidate_Nd: np.ndarray, *, tie_rank: np.ndarray, device: str = "auto", tile: int = 32768
+    ) -> None:
+        self.candidate_Nd, self.tie_rank = candidate_Nd, tie_rank
+        self.tile = max(1, min(tile, len(candidate_Nd)))
         self.devices = _devices(device)
+        self._buffers = [_Buffers(self.tile, candidate_Nd.shape[1], device) for device in self.devices]
+        self._largest_norm: dict[int, Tensor] = {}
 
-    def search(
-        self, query_Qd: np.ndarray, candidate_Nd: np.ndarray, k: int, *, tie_rank: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, query_Qd: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See `Index.search`."""
-        query_Qd, pool_Nd = np.ascontiguousarray(query_Qd, dtype=np.float32), shared(candidate_Nd)
-        k, tile = min(k, len(candidate_Nd)), min(self.tile, len(candidate_Nd))
+        query_Qd, pool_Nd = np.ascontiguousarray(query_Qd, dtype=np.float32), shared(self.candidate_Nd)
+        k = min(k, len(pool_Nd))
+        if not k or not len(query_Qd):
+            return np.empty((len(query_Qd), k), dtype=np.float32), np.empty((len(query_Qd), k), dtype=np.int64)
 
         def in_order(queries: np.ndarray, row_LK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return settle(query_Qd[queries], candidate_Nd, row_LK, k=k, tie_rank=tie_rank)
+            return settle(query_Qd[queries], self.candidate_Nd, row_LK, k=k, tie_rank=self.tie_rank)
 
         with _full_precision():
-            parts = [_Best(shared(query_Qd).to(device), k, tile, in_order) for device in self.devices]
-            for number, start in enumerate(range(0, len(candidate_Nd), tile)):
-                parts[number % len(parts)].add(pool_Nd[start : start + tile], start)
+            parts = [_Best(shared(query_Qd), k, buffers, in_order) for buffers in self._buffers]
+            for number, start in enumerate(range(0, len(pool_Nd), self.tile)):
+                part = parts[number % len(parts)]
+                tile_Td = part.buffers.tile(pool_Nd[start : start + self.tile])
+                if start not in self._largest_norm:  # a pass over the pool that later blocks of queries are spared
+                    self._largest_norm[start] = torch.linalg.vector_norm(tile_Td, dim=1).amax()
+                part.add(tile_Td, start, self._largest_norm[start])
         row_QK = np.concatenate([part.row_QK.cpu().numpy() for part in parts], axis=1)
         return in_order(np.arange(len(query_Qd)), row_QK)
+
+
+class _Buffers:
+    """Memory of one device that every tile of every search uses again: getting it anew costs more than the selection."""
+
+    def __init__(self, tile: int, dimension: int, device: torch.device) -> None:
+        self.device = device
+        self.tile_rows = tile
+        self._tile_Td = torch.empty((tile, dimension), device=device)
+        self._product = torch.empty(0, device=device)
+
+    def tile(self, tile_Td: Tensor) -> Tensor:
+        """The tile in fp32 on the device: itself where it is that already."""
+        if tile_Td.dtype == torch.float32 and tile_Td.device == self.device:
+            return tile_Td
+        return self._tile_Td[: len(tile_Td)].copy_(tile_Td.to(self.device))
+
+    def product(self, rows: int, queries: int) -> Tensor:
+        """Room for [rows, queries]; what it held is not kept."""
+        if self._product.numel() < rows * queries:
+            self._product = torch.empty(rows * queries, device=self.device)
+        return self._product[: rows * queries].view(rows, queries)
 
 
 class _Best:
     """What may be among the best k of each query so far, on one device: sorted by the product's score, then padding."""
 
-    def __init__(self, query_Qd: Tensor, k: int, tile: int, in_order: Settle) -> None:
-        self.k, self.in_order, self.device = k, in_order, query_Qd.device
-        self.query_dQ = query_Qd.T.contiguous()
-        queries = len(query_Qd)
-        self.score_QK = torch.full((queries, k), -torch.inf, device=self.device)
-        self.row_QK = torch.full((queries, k), -1, dtype=torch.int64, device=self.device)
-        self._error_per_norm_Q = _relative_error(query_Qd.shape[1]) * query_Qd.double().norm(dim=1).float()
+    def __init__(self, query_Qd: Tensor, k: int, buffers: _Buffers, in_order: Settle) -> None:
+        self.k, self.in_order, self.buffers, self.device = k, in_order, buffers, buffers.device
+        self.query_dQ = query_Qd.to(self.device).T.contiguous()
+        self.score_QK = torch.full((len(query_Qd), k), -torch.inf, device=self.device)
+        self.row_QK = torch.full((len(query_Qd), k), -1, dtype=torch.int64, device=self.device)
+        norm_Q = torch.linalg.vector_norm(query_Qd.double(), dim=1).float().to(self.device)
+        self._error_per_norm_Q = relative_error(query_Qd.shape[1]) * norm_Q
         self._largest_norm = torch.zeros((), device=self.device)
-        self._group = _group_size(tile, k)
-        rows = -(-tile // self._group) * self._group
-        self._product = torch.empty((rows, queries), device=self.device)
-        self._tile = torch.empty((tile, query_Qd.shape[1]), device=self.device)
+        self._group = _group_size(buffers.tile_rows, k)
 
-    def add(self, tile_Td: Tensor, start: int) -> None:
+    def add(self, tile_Td: Tensor, start: int, largest_norm: Tensor) -> None:
         """Look at documents `start`, `start` + 1, ..."""
-        if tile_Td.dtype != torch.float32 or tile_Td.device != self.device:
-            tile_Td = self._tile[: len(tile_Td)].copy_(tile_Td)
-        self._largest_norm = torch.maximum(self._largest_norm, torch.linalg.vector_norm(tile_Td, dim=1).amax())
-        torch.mm(tile_Td, self.query_dQ, out=self._product[: len(tile_Td)])
+        self._largest_norm = torch.maximum(self._largest_norm, largest_norm)
         groups = -(-len(tile_Td) // self._group)
-        self._product[len(tile_Td) : groups * self._group] = -torch.inf
-        grouped_gGQ = self._product[: groups * self._group].view(groups, self._group, -1)
+        product = self.buffers.product(groups * self._group, self.query_dQ.shape[1])
+        torch.mm(tile_Td, self.query_dQ, out=product[: len(tile_Td)])
+        product[len(tile_Td) :] = -torch.inf
+        grouped_gGQ = product.view(groups, self._group, -1)
         top_gQ = grouped_gGQ.amax(dim=1)
-        kth_Q = self.score_QK[:, self.k - 1]
-        if groups >= self.k:  # as many groups reach this value: the k-th best cannot be below it
-            kth_Q = torch.maximum(kth_Q, top_gQ.topk(self.k, dim=0).values[-1])
-        self._take(grouped_gGQ, top_gQ, kth_Q - self._slack_Q(), start)
+        least_Q = self._least(self.score_QK[:, self.k - 1], self._error_per_norm_Q)
+        seen_gQ = top_gQ >= least_Q
+        if groups >= self.k and seen_gQ.sum() > 2 * self.k * len(least_Q):
+            kth_Q = top_gQ.topk(self.k, dim=0).values[-1]  # k documents reach it: the k-th best cannot be below
+            least_Q = torch.maximum(least_Q, self._least(kth_Q, self._error_per_norm_Q))
+            seen_gQ = top_gQ >= least_Q
+        self._look_into(grouped_gGQ, seen_gQ.T.contiguous(), least_Q, start)
 
-    def _slack_Q(self) -> Tensor:
-        return 2 * self._error_per_norm_Q * self._largest_norm
+    def _least(self, kth: Tensor, error_per_norm: Tensor) -> Tensor:
+        """The least product that may belong to the best k; never -inf, the padding."""
+        return (kth - 2 * error_per_norm * self._largest_norm).clamp(min=torch.finfo(torch.float32).min)
 
-    def _take(self, grouped_gGQ: Tensor, top_gQ: Tensor, least_Q: Tensor, start: int) -> None:
-        least_Q = least_Q.clamp(min=torch.finfo(torch.float32).min)  # so that -inf, the padding, never reaches it
-        group, query = (top_gQ >= least_Q).nonzero(as_tuple=True)
-        score_MG = grouped_gGQ[group, :, query]
-        hit, place = (score_MG >= least_Q[query].unsqueeze(1)).nonzero(as_tuple=True)
-        if len(hit):
-            self._merge(query[hit], score_MG[hit, place], start + group[hit] * self._group + place)
+    def _look_into(self, grouped_gGQ: Tensor, seen_Qg: Tensor, least_Q: Tensor, start: int) -> None:
+        queries, groups = seen_Qg.shape
+        step = queries if seen_Qg.sum() <= GROUPS_AT_A_TIME else max(1, GROUPS_AT_A_TIME // groups)
+        for first in range(0, queries, step):
+            query_M, group_M = seen_Qg[first : first + step].nonzero(as_tuple=True)
+            query_M = query_M + first
+            score_MG = grouped_gGQ[group_M, :, query_M]
+            hit, place = (score_MG >= least_Q[query_M].unsqueeze(1)).nonzero(as_tuple=True)
+            if len(hit):
+                self._merge(query_M[hit], score_MG[hit, place], start + group_M[hit] * self._group + place)
 
     def _merge(self, query: Tensor, score: Tensor, row: Tensor) -> None:
-        """Put the hits beside the best so far, one line per query, and drop what can no longer be among the best k."""
-        order = torch.argsort(query, stable=True)
-        query, score, row = query[order], score[order], row[order]
+        """Put hits, in the order of their queries, beside the best so far; drop what can't be among the best k."""
         touched, count = torch.unique_consecutive(query, return_counts=True)
         line = torch.repeat_interleave(torch.arange(len(touched), device=self.device), count)
         first = torch.cumsum(count, 0) - count
@@ -119,11 +151,11 @@ class _Best:
         row_LW = self.row_QK.new_full(score_LW.shape, -1)
         score_LW[:, :kept], row_LW[:, :kept] = self.score_QK[touched], self.row_QK[touched]
         score_LW[line, column], row_LW[line, column] = score, row
-        score_LW, place = score_LW.sort(dim=1, descending=True)
-        row_LW = row_LW.gather(1, place)
-        near_LW = score_LW >= (score_LW[:, self.k - 1] - self._slack_Q()[touched]).unsqueeze(1)
-        row_LW.masked_fill_(~near_LW, -1)
-        score_LW.masked_fill_(~near_LW, -torch.inf)
+        score_LW, place_LW = score_LW.sort(dim=1, descending=True)
+        row_LW = row_LW.gather(1, place_LW)
+        far_LW = score_LW < self._least(score_LW[:, self.k - 1], self._error_per_norm_Q[touched]).unsqueeze(1)
+        row_LW.masked_fill_(far_LW, -1)
+        score_LW.masked_fill_(far_LW, -torch.inf)
         self._settle_crowds(score_LW, row_LW, touched)
         self._keep(touched, score_LW, row_LW)
 
@@ -143,11 +175,6 @@ class _Best:
             self.row_QK = torch.nn.functional.pad(self.row_QK, (0, missing), value=-1)
         self.score_QK[touched], self.row_QK[touched] = -torch.inf, -1
         self.score_QK[touched, :width], self.row_QK[touched, :width] = score_LW[:, :width], row_LW[:, :width]
-
-
-def _relative_error(dimension: int) -> float:
-    """Bound of |product - exact score| / (|q| |c|): d roundings of the sum in any order, and those of the score."""
-    return 1.05 * (dimension + 8) * UNIT_ROUNDOFF
 
 
 def _group_size(tile: int, k: int) -> int:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from lit_mmembed.errors import InputError
-from lit_mmembed.retrieval.rescoring import MARGIN, settle
+from lit_mmembed.retrieval.rescoring import settle
 
 GPU_LARGEST_K = 2048
+MARGIN = 14
 
 
 class FlatFaiss:
