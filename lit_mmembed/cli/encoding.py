@@ -11,6 +11,7 @@ from lit_mmembed.cli.progress import progress
 from lit_mmembed.cli.tables import print_scores
 from lit_mmembed.data.datamodule import RetrievalData, collection
 from lit_mmembed.data.directory import DataDirectory
+from lit_mmembed.encoders.base import Encoder
 from lit_mmembed.encoders.pretrained import load_encoder, weights_hash
 from lit_mmembed.errors import InputError
 from lit_mmembed.evaluation.mbeir import evaluate
@@ -71,9 +72,7 @@ def _device(name: str) -> torch.device:
 
 
 def _data(flags: argparse.Namespace, path: Path, encoder: Encoder) -> RetrievalData:
-    data = RetrievalData(
-        path, prompts=flags.prompts, workers=flags.workers, encode_rows=flags.rows, seed=flags.seed
-    )
+    data = RetrievalData(path, prompts=flags.prompts, workers=flags.workers, encode_rows=flags.rows, seed=flags.seed)
     data.connect(encoder.preprocess)
     return data
 

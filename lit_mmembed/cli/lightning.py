@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from argparse import ArgumentError
 from pathlib import Path
 from typing import Any
 
 import jsonargparse
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from lit_mmembed.data.datamodule import RetrievalData
 from lit_mmembed.errors import InputError
 from lit_mmembed.training.callbacks.export import ExportModel
+from lit_mmembed.training.callbacks.progress import ProgressLines
 from lit_mmembed.training.callbacks.resume import RESUME_FILE, AtomicCheckpointIO, ResumePoint
 from lit_mmembed.training.log import JsonLinesLogger
 from lit_mmembed.training.retriever import RetrieverModule
@@ -61,7 +63,7 @@ class RetrieverCLI(LightningCLI):
         # ExportModel first: what mines at the end finds the model on disk. ResumePoint last: it sees all states.
         callbacks = [ExportModel(folder), *_as_list(settings.get("callbacks"))]
         if settings.get("enable_progress_bar") is not False:
-            callbacks.append(RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=20))
+            callbacks.append(RichProgressBar() if sys.stderr.isatty() else ProgressLines())
         if self.subcommand == "fit":
             every = int(self._get(self.config_init, "resume_every"))
             callbacks.append(ResumePoint(folder, every_n_steps=every))
@@ -87,18 +89,25 @@ def main(arguments: list[str]) -> int:
         import_path_allowlist=[*ALLOWED_IMPORTS, *allowed],
     )
     _quiet()
+    try:
+        _run(arguments)
+    except ArgumentError as wrong:
+        raise InputError(str(wrong), fix=f"`mmembed {arguments[0]} --help` explains every option") from None
+    return 0
+
+
+def _run(arguments: list[str]) -> None:
     RetrieverCLI(
         RetrieverModule,
         RetrievalData,
         args=arguments,
         seed_everything_default=0,
-        parser_kwargs={"parser_mode": "omegaconf+"},
+        parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},
         trainer_defaults={"use_distributed_sampler": False},
         save_config_kwargs={"overwrite": True},
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
     )
-    return 0
 
 
 def _loggers(setting: Any) -> list[Any]:
@@ -113,12 +122,14 @@ def _as_list(setting: Any) -> list[Any]:
 
 def _quiet() -> None:
     """Silence what says nothing to the user: worker counts, missing servers' tips, device lists."""
-    torch.set_float32_matmul_precision("high")
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
         ".*treespec.*",
         ".*isinstance.*LeafSpec.*",
         ".*log_every_n_steps.*",
+        ".*args parameter is intended to run from within Python.*",
     ):
         warnings.filterwarnings("ignore", message)

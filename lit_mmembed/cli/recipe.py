@@ -13,7 +13,8 @@ A recipe:
       rand: {command: fit, config: [a.yaml], arguments: {data.path: "${stage:data}/shards"}}
 
 `${folder}` is the stage's own folder, `${stage:NAME}` an earlier stage's, `${seed}` the seed, `${run_dir}` OUT/NAME.
-A `shared` stage is run once for all seeds and variants; one with `always: true` is run every time (the report).
+A `shared` stage is run once for all seeds and variants. One with `always: true` is run every time, after the others:
+the report, also in a recipe that adds stages to its base.
 
 A stage is run again when its command, its arguments, its configuration files or a stage that it reads have changed.
 Killed at any point, the same command goes on: files of finished parts are kept, `fit` resumes from its `resume.ckpt`.
@@ -107,7 +108,7 @@ def resolve(content: DictConfig, *, seed: int, out: Path, file: Path) -> dict[st
     run_dir = out / content.name
     variant = str(content.get("variant", "main"))
     stages: dict[str, Stage] = {}
-    for name in content.stages:
+    for name in sorted(content.stages, key=lambda name: bool(content.stages[name].get("always"))):
         where = f"stage {name}"
         given = content.stages[name]
         unknown = set(given) - STAGE_KEYS

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lit_mmembed.data.images import MAX_PIXELS
 from lit_mmembed.errors import InputError
@@ -32,7 +33,8 @@ class ImageTransform:
     `shortest` resizes the shorter side to `size` and crops the centre, as CLIP does; `squash` ignores the aspect ratio.
     `exact` gives the bytes of transformers' `CLIPImageProcessorPil`, as the released models were trained. Its
     torchvision twin, `CLIPImageProcessor`, rounds otherwise: 1/255 away from both, 2/255 in some values of 100,000.
-    `fast` lets the JPEG decoder scale down and resizes only the crop: fewer operations, small differences.
+    `fast` lets the JPEG decoder scale down, cuts the central square and resizes that: fewer operations, small
+    differences.
     """
 
     size: int = 224
@@ -49,19 +51,19 @@ class ImageTransform:
         Raises:
             InputError: the image can't be read, or its header announces more than `max_pixels`.
         """
-        return _tensor(decoded(encoded, self._steps(), max_pixels=self.max_pixels, record=record))
+        return decoded(encoded, self._steps(), max_pixels=self.max_pixels, record=record)
 
-    def _steps(self) -> Callable[[Image], Image]:
+    def _steps(self) -> Callable[[Image], Tensor]:
         if self.resize == "squash":
-            return lambda image: resize_squashed(image, self.size, self.interpolation)
+            return lambda image: _tensor(resize_squashed(image, self.size, self.interpolation))
         if self.mode == "fast":
             return lambda image: resize_fast(image, self.size, self.interpolation)
-        return lambda image: resize_exact(image, self.size, self.interpolation)
+        return lambda image: _tensor(resize_exact(image, self.size, self.interpolation))
 
 
 def decoded(
-    encoded: bytes, steps: Callable[[Image], Image], *, max_pixels: int = MAX_PIXELS, record: str | None = None
-) -> Image:
+    encoded: bytes, steps: Callable[[Image], Tensor], *, max_pixels: int = MAX_PIXELS, record: str | None = None
+) -> Tensor:
     """Open an image, look at its announced size, and only then decode it inside `steps`."""
     from PIL import Image
 
@@ -93,16 +95,20 @@ def resize_exact(image: Image, size: int, interpolation: str = "bicubic") -> Ima
     return image.crop((left, top, left + size, top + size))
 
 
-def resize_fast(image: Image, size: int, interpolation: str = "bicubic") -> Image:
-    """Decode a JPEG at the smallest of 1/1, 1/2, 1/4, 1/8 that is large enough, then resize only the central square."""
+def resize_fast(image: Image, size: int, interpolation: Literal["bicubic", "bilinear"] = "bicubic") -> Tensor:
+    """Decode a JPEG at the smallest of 1/1, 1/2, 1/4, 1/8 that is large enough, then resize only the central square.
+
+    Torch resizes bytes with vector instructions, in half of Pillow's time and 1/255 away from it, rarely 2/255.
+    """
     width, height = image.size
     short = min(width, height)
     image.draft("RGB", (size * width // short, size * height // short))
     image = image.convert("RGB")
     width, height = image.size
     short = min(width, height)
-    left, top = (width - short) / 2, (height - short) / 2
-    return image.resize((size, size), _filter(interpolation), box=(left, top, left + short, top + short))
+    left, top = (width - short) // 2, (height - short) // 2
+    square = _tensor(image.crop((left, top, left + short, top + short))).unsqueeze(0)
+    return functional.interpolate(square, (size, size), mode=interpolation, antialias=True)[0]
 
 
 def resize_squashed(image: Image, size: int, interpolation: str = "bicubic") -> Image:
@@ -114,7 +120,7 @@ def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Return (pixels / 255 - mean) / std in the type of `mean`; pixels [n, 3, H, W] uint8, mean and std [3]."""
     scale = (1 / (255 * std)).view(-1, 1, 1)
     shift = (mean / std).view(-1, 1, 1)
-    return torch.addcmul(-shift, pixels.to(mean.dtype), scale)
+    return pixels.to(mean.dtype, copy=True).mul_(scale).sub_(shift)  # in place: half the time of new memory
 
 
 def _filter(interpolation: str) -> int:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import PARTIAL, atomic_file, content_hash, read_json, write_json
 from lit_mmembed.record import run_record
-from lit_mmembed.retrieval.index import Index, IndexKind, make_index
+from lit_mmembed.retrieval.index import IndexKind, make_index
 from lit_mmembed.retrieval.ranking import write_ranking
 from lit_mmembed.retrieval.store import Store, check_same_weights
 from lit_mmembed.types import Ranking
@@ -50,15 +50,17 @@ def search(
         progress: Called with the number of queries done (and total=).
 
     Raises:
-        InputError: the stores were made by different weights, or are damaged.
+        InputError: the stores were made by different weights, or are damaged; a number is not positive.
     """
     out, query_store, pool = Path(out), Store(queries), Store(candidates)
     check_same_weights(query_store, pool)
-    if depth < 1:
-        raise InputError(f"depth {depth} is not positive", fix="--depth 50")
+    _check_positive(depth=depth, query_block=query_block, tile=tile)
+    if out.is_dir():
+        raise InputError("is a folder", file=out, fix="name a file for the ranking")
     hashes = [store.manifest["hash"] for store in (query_store, pool)]
-    blocks = _Blocks(out, content_hash([*hashes, depth, index, query_block, tile]))
-    finder, tie_rank = make_index(index, device=device, tile=tile), string_rank(pool.ids)
+    finder = make_index(index, pool.vectors, tie_rank=string_rank(pool.ids), device=device, tile=tile)
+    # Not the tile and the device: whoever lowers them after running out of memory goes on with the blocks at hand.
+    blocks = _Blocks(out, content_hash([*hashes, depth, index, query_block]))
     if progress:
         progress(0, total=len(query_store))
     parts = []
@@ -66,7 +68,7 @@ def search(
         rows = slice(start, min(start + query_block, len(query_store)))
         found = blocks.read(start)
         if found is None:
-            found = _search_block(finder, query_store.vectors[rows], pool.vectors, min(depth, len(pool)), tie_rank)
+            found = finder.search(query_store.vectors[rows], depth)
             blocks.write(start, *found)
         parts.append(found)
         if progress:
@@ -105,16 +107,18 @@ def search_stores(
         device: auto, cpu or cuda.
         query_block: Queries at a time.
         tile: Documents at a time.
+
+    Raises:
+        InputError: the stores were made by different weights; a number is not positive.
     """
     check_same_weights(queries, candidates)
+    _check_positive(depth=depth, query_block=query_block, tile=tile)
     pool = candidates.vectors if candidate_rows is None else candidates.vectors[candidate_rows]
     names = candidates.ids if candidate_rows is None else candidates.ids[candidate_rows]
     wanted = np.arange(len(queries)) if query_rows is None else np.asarray(query_rows)
-    finder, tie_rank = make_index(index, device=device, tile=tile), string_rank(names)
+    finder = make_index(index, pool, tie_rank=string_rank(names), device=device, tile=tile)
     parts = [
-        _search_block(
-            finder, queries.vectors[wanted[start : start + query_block]], pool, min(depth, len(pool)), tie_rank
-        )
+        finder.search(queries.vectors[wanted[start : start + query_block]], depth)
         for start in range(0, len(wanted), query_block)
     ]
     return _ranking(parts, queries.ids[wanted], names)
@@ -149,19 +153,21 @@ def string_rank(names: np.ndarray) -> np.ndarray:
 Found = tuple[np.ndarray, np.ndarray]
 
 
-def _search_block(finder: Index, query_Qd: np.ndarray, pool: np.ndarray, k: int, tie_rank: np.ndarray) -> Found:
-    return finder.search(np.asarray(query_Qd, dtype=np.float32), pool, k, tie_rank=tie_rank)
+def _check_positive(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise InputError(f"{name.replace('_', ' ')} {number} is not positive", fix="give at least 1")
 
 
 def _ranking(parts: list[Found], query_ids: np.ndarray, document_ids: np.ndarray) -> Ranking:
-    score = np.concatenate([part[0] for part in parts])
-    row = np.concatenate([part[1] for part in parts])
+    score, row = (np.concatenate([part[place].reshape(-1) for part in parts] or [[]]) for place in (0, 1))
+    found = parts[0][0].shape[1] if parts else 0
     return Ranking(
         query_ids=query_ids,
         document_ids=document_ids,
-        document=row.reshape(-1),
-        score=score.reshape(-1),
-        offsets=np.arange(len(query_ids) + 1, dtype=np.int64) * score.shape[1],
+        document=row.astype(np.int64),
+        score=score.astype(np.float32),
+        offsets=np.arange(len(query_ids) + 1, dtype=np.int64) * found,
     )
 
 
