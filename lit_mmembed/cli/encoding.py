@@ -12,10 +12,10 @@ from lit_mmembed.cli.tables import print_scores
 from lit_mmembed.data.datamodule import RetrievalData, collection
 from lit_mmembed.data.directory import DataDirectory
 from lit_mmembed.encoders.base import Encoder
-from lit_mmembed.encoders.pretrained import load_encoder, weights_hash
+from lit_mmembed.encoders.pretrained import RECORD_FILE, load_encoder, training_record, weights_hash
 from lit_mmembed.errors import InputError
 from lit_mmembed.evaluation.mbeir import evaluate
-from lit_mmembed.files import atomic_file
+from lit_mmembed.files import atomic_file, read_json, write_json
 from lit_mmembed.retrieval.ranking import ranking_record, write_ranking
 from lit_mmembed.retrieval.search import join_rankings, search, search_stores
 from lit_mmembed.retrieval.store import Store
@@ -57,6 +57,8 @@ def evaluate_model(flags: argparse.Namespace) -> None:
         _search_local_pools(flags, data.directory, stores, local)
     scores += _score(flags, data.directory, local, "local")
     _join(flags.out)
+    if (flags.model / RECORD_FILE).exists():
+        write_json(flags.out / "training.json", read_json(flags.model / RECORD_FILE))
     print_scores([score for score in scores if score.metric in ("hit", "modality_accuracy")])
 
 
@@ -91,6 +93,7 @@ def _embed(flags: argparse.Namespace, encoder: Encoder, data: RetrievalData, wha
             weights=weights_hash(encoder),
             device=_device(flags.device),
             dtype=getattr(flags, "dtype", "float16"),
+            training=training_record(flags.model),
             progress=step,
         )
 

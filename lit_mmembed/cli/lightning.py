@@ -11,14 +11,15 @@ from typing import Any
 
 import jsonargparse
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from lit_mmembed.data.datamodule import RetrievalData
 from lit_mmembed.errors import InputError
-from lit_mmembed.training.callbacks.export import ExportModel
+from lit_mmembed.files import atomic_file
+from lit_mmembed.training.callbacks.export import CONFIG_FILE, ExportModel
 from lit_mmembed.training.callbacks.progress import ProgressLines
 from lit_mmembed.training.callbacks.resume import RESUME_FILE, AtomicCheckpointIO, ResumePoint
 from lit_mmembed.training.log import JsonLinesLogger
@@ -76,6 +77,21 @@ class RetrieverCLI(LightningCLI):
         self.model.seed = int(seed)
 
 
+class RunConfig(SaveConfigCallback):
+    """Writes the resolved configuration as FOLDER/config.yaml, whole or not at all.
+
+    Without `ckpt_path`: a resumed run has the configuration of the run that it goes on with.
+    """
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Save on the first process."""
+        config = self.config.clone()
+        config.pop("ckpt_path", None)
+        text = self.parser.dump(config, skip_unset=False)
+        with atomic_file(Path(config.folder) / CONFIG_FILE) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
 def main(arguments: list[str]) -> int:
     """Parse and run; `arguments` begin with the subcommand."""
     allowed = [
@@ -104,7 +120,8 @@ def _run(arguments: list[str]) -> None:
         seed_everything_default=0,
         parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},
         trainer_defaults={"use_distributed_sampler": False},
-        save_config_kwargs={"overwrite": True},
+        save_config_callback=RunConfig,
+        save_config_kwargs={"save_to_log_dir": False},
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
     )

@@ -215,7 +215,7 @@ class RetrievalData(lightning.LightningDataModule):
             return 0, 0
         loop = self.trainer.fit_loop
         epoch = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
-        done = loop.epoch_loop.batch_progress.current.processed
+        done = loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
         return (epoch + 1, 0) if done >= batches else (epoch, done)
 
 

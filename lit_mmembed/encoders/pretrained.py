@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import inspect
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,15 +15,22 @@ from torch import nn
 
 from lit_mmembed.encoders.base import Encoder
 from lit_mmembed.errors import InputError
-from lit_mmembed.files import atomic_folder, read_json, write_json
+from lit_mmembed.files import atomic_folder, content_hash, read_json, write_json
 
 DESCRIPTION_FILE = "encoder.json"
 WEIGHTS_FILE = "weights.safetensors"
+RECORD_FILE = "record.json"
 OWN_PACKAGE = "lit_mmembed."
 
 
-def save_encoder(encoder: Encoder, folder: str | Path) -> None:
-    """Write a model folder, replacing an older one: encoder.json, weights.safetensors and side files."""
+def save_encoder(encoder: Encoder, folder: str | Path, *, record: Mapping[str, Any] | None = None) -> None:
+    """Write a model folder, replacing an older one: encoder.json, weights.safetensors, side files and record.json.
+
+    Args:
+        encoder: What to save.
+        folder: The model folder.
+        record: What produced the weights: the run's resolved configuration, seed, versions, data hash.
+    """
     from safetensors.torch import save_file
 
     with atomic_folder(folder, replace=True) as partial:
@@ -34,6 +42,16 @@ def save_encoder(encoder: Encoder, folder: str | Path) -> None:
             "weights_hash": weights_hash(encoder),
         }
         write_json(partial / DESCRIPTION_FILE, description)
+        write_json(partial / RECORD_FILE, dict(record or {}))
+
+
+def training_record(folder: str | Path) -> dict[str, Any]:
+    """What produced a model folder's weights, in short: its record with the configuration's hash in its place."""
+    path = Path(folder) / RECORD_FILE
+    record = read_json(path) if path.exists() else {}
+    if "config" in record:
+        record["config_hash"] = content_hash(record.pop("config"))
+    return record
 
 
 def load_encoder(folder: str | Path, *, allow: tuple[str, ...] = ()) -> Encoder:

@@ -19,7 +19,7 @@ from lit_mmembed.retrieval.store import Store, check_same_weights
 from lit_mmembed.types import Ranking
 
 TREC_ENDINGS = (".trec", ".txt", ".run")
-KEPT = ("weights_hash", "data_hash", "split", "prompts")
+KEPT = ("weights_hash", "data_hash", "split", "prompts", "training")
 
 
 def search(

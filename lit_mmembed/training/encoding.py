@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,12 @@ def open_store(
     split: str,
     weights: str,
     dtype: str = "float16",
+    training: Mapping[str, Any] | None = None,
 ) -> StoreWriter:
-    """Open (or go on with) the store of `rows`, under a manifest that names weights, data and prompt policy."""
+    """Open (or go on with) the store of `rows`, under a manifest that names weights, data and prompt policy.
+
+    `training` is what produced the weights (`encoders.pretrained.training_record`).
+    """
     prompts = str(data.prompts) if rows.wordings else None
     manifest = {
         "weights_hash": weights,
@@ -38,6 +42,7 @@ def open_store(
         "side": str(rows.side),
         "split": split,
         "prompts": prompts,
+        "training": dict(training or {}),
         "tasks": [task.name for task in data.directory.tasks],
         "record": run_record(seed=data.seed, prompts=prompts, data_hash=data.directory.hash, weights_hash=weights),
     }
@@ -92,6 +97,7 @@ def encode_collection(
     place: tuple[int, int] = (0, 1),
     barrier: Callable[[], None] = lambda: None,
     dtype: str = "float16",
+    training: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Embed one collection, e.g. (Side.CANDIDATE, "test"), into the store `out`; process `place` = (rank, world).
@@ -102,7 +108,9 @@ def encode_collection(
     if out.exists():
         return
     rows = data.rows_to_encode(side, split)
-    writer = open_store(out, rows, data=data, encoder=encoder, split=split, weights=weights, dtype=dtype)
+    writer = open_store(
+        out, rows, data=data, encoder=encoder, split=split, weights=weights, dtype=dtype, training=training
+    )
     barrier()
     missing = writer.missing_rows()
     if progress:

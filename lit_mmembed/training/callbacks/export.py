@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import lightning
+import yaml
 from lightning.pytorch import Callback, Trainer
 
+from lit_mmembed.data.datamodule import RetrievalData
+from lit_mmembed.encoders.base import Encoder
 from lit_mmembed.encoders.pretrained import save_encoder
+from lit_mmembed.files import file_hash
+from lit_mmembed.record import run_record
 
 MODEL_FOLDER = "model"
+CONFIG_FILE = "config.yaml"
 
 
 class ExportModel(Callback):
@@ -21,4 +28,16 @@ class ExportModel(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
         """Save on the first process."""
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            save_encoder(pl_module.encoder, self.path)  # type: ignore[arg-type]
+            save_encoder(cast(Encoder, pl_module.encoder), self.path, record=self._record(trainer))
+
+    def _record(self, trainer: Trainer) -> dict[str, Any]:
+        data = cast(RetrievalData, trainer.datamodule)  # type: ignore[attr-defined]
+        config = self.path.parent / CONFIG_FILE
+        return run_record(
+            config=yaml.safe_load(config.read_text(encoding="utf-8")) if config.exists() else None,
+            seed=data.seed,
+            steps=trainer.global_step,
+            data_hash=data.directory.hash,
+            prompts=str(data.prompts),
+            negatives_hash=file_hash(data.negatives) if data.negatives else None,
+        )
