@@ -41,4 +41,4 @@ def print_comparison(rows: Iterable[Any]) -> None:
         table = table or Table(*fields)
         table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in fields.values()))
     if table is not None:
-        Console().print(table)
+        Console(width=max(100, 14 * len(table.columns))).print(table)

@@ -44,10 +44,11 @@ class RetrieverModule(lightning.LightningModule):
         self.loss = loss
         self.optimization = optimization or Optimization()
         self.seed = 0
-        if weights is not None:
+        self.weights = None if weights is None else Path(weights)
+        if self.weights is not None:
             from lit_mmembed.encoders.pretrained import load_weights
 
-            load_weights(encoder, Path(weights))
+            load_weights(encoder, self.weights)
         self.last_best: np.ndarray | None = None
         """Rows [Q, K] that the last validation found best: what a table of results shows."""
         self._collected: list[Collected] = []
@@ -98,7 +99,7 @@ class RetrieverModule(lightning.LightningModule):
         """Search the test pool and log hit@5 and M.A.@1 per task."""
         self._score("test", self.trainer.test_dataloaders)
 
-    def predict_step(self, batch: EncodeBatch, batch_idx: int) -> tuple[Tensor, Tensor]:
+    def predict_step(self, batch: EncodeBatch, batch_idx: int, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
         """Return (rows [n], vectors [n, D]); `callbacks.embeddings.EmbeddingWriter` writes them."""
         return batch.rows, self.encoder(batch.features)
 

@@ -1,4 +1,4 @@
-"""`mmembed predict`: what `predict_step` returns becomes a store."""
+"""`mmembed predict`: what `predict_step` returns becomes stores."""
 
 from __future__ import annotations
 
@@ -10,29 +10,44 @@ import lightning
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from lit_mmembed.data.datamodule import RetrievalData, collection
-from lit_mmembed.encoders.pretrained import weights_hash
+from lit_mmembed.data.datamodule import RetrievalData, collections
+from lit_mmembed.encoders.base import Encoder
+from lit_mmembed.encoders.pretrained import training_record, weights_hash
 from lit_mmembed.retrieval.store import StoreWriter
 from lit_mmembed.training.encoding import open_store
+from lit_mmembed.types import FOLDERS
 
 
 class EmbeddingWriter(BasePredictionWriter):
-    """Writes each predicted batch into the store at `path`; every process writes its own rows of the same file."""
+    """Writes each predicted batch into a store; every process writes its own rows of the same file.
+
+    Args:
+        path: The store, where `data.predict` names one collection ("candidates/test"); where it names a split
+            ("test"), the folder that gets `queries` and `candidates`.
+    """
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(write_interval="batch")
         self.path = Path(path)
-        self._writer: StoreWriter | None = None
+        self._writers: list[StoreWriter] = []
 
     def on_predict_start(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
-        """Open the store, or go on with the one that a killed run left."""
+        """Open the stores, or go on with those that a killed run left."""
         data = cast(RetrievalData, trainer.datamodule)  # type: ignore[attr-defined]
-        side, split = collection(data.predict)
-        encoder = cast(Any, pl_module).encoder
-        rows = data.rows_to_encode(side, split)
-        self._writer = open_store(
-            self.path, rows, data=data, encoder=encoder, split=split, weights=weights_hash(encoder)
-        )
+        encoder, weights = cast(Encoder, pl_module.encoder), cast(Path | None, pl_module.weights)
+        named = collections(data.predict)
+        for side, split in named:
+            self._writers.append(
+                open_store(
+                    self.path / FOLDERS[side] if len(named) > 1 else self.path,
+                    data.rows_to_encode(side, split),
+                    data=data,
+                    encoder=encoder,
+                    split=split,
+                    weights=weights_hash(encoder),
+                    training=training_record(weights) if weights else None,
+                )
+            )
 
     def write_on_batch_end(
         self,
@@ -46,12 +61,13 @@ class EmbeddingWriter(BasePredictionWriter):
     ) -> None:
         """Write one batch."""
         rows, vectors = prediction
-        assert self._writer is not None
-        self._writer.write(rows.cpu().numpy(), vectors.float().cpu().numpy())
+        self._writers[dataloader_idx].write(rows.cpu().numpy(), vectors.float().cpu().numpy())
 
     def on_predict_end(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
-        """Give the store its final name once every process is done."""
-        assert self._writer is not None
-        trainer.strategy.barrier("store")
+        """Give the stores their final names once every process is done."""
+        for writer in self._writers:
+            writer.flush()
+        trainer.strategy.barrier("stores")
         if trainer.is_global_zero:
-            self._writer.finish()
+            for writer in self._writers:
+                writer.finish()
