@@ -30,7 +30,7 @@ GROUPS_PER_DOCUMENT_KEPT = 4
 GROUPS_AT_A_TIME = 1 << 16
 """Groups looked into at a time: bounds memory where every document is near the best (a pool of equal vectors)."""
 CROWD = 1024
-"""Near-ties beyond k, of one query, that are kept before they are settled: only pools full of equal vectors have more."""
+"""Near-ties beyond k, of one query, that are kept before they are settled: only pools of equal vectors have more."""
 
 Settle = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """From queries [L] and their rows [L, K] to the best scores and rows [L, k] in the declared order."""
@@ -74,7 +74,7 @@ class ExactSearch:
 
 
 class _Buffers:
-    """Memory of one device that every tile of every search uses again: getting it anew costs more than the selection."""
+    """Memory of one device that every tile of every search uses again: getting it anew costs time."""
 
     def __init__(self, tile: int, dimension: int, device: torch.device) -> None:
         self.device = device
@@ -189,7 +189,7 @@ def _group_size(tile: int, k: int) -> int:
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    """Real fp32 products: a training script may have allowed TF32 (or bf16 on a CPU), which the bound does not cover."""
+    """Real fp32 products: a training script may have allowed TF32, or bf16 on a CPU, which the bound does not cover."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ class FlatFaiss:
 
         bounds = np.linspace(0, len(self.candidate_Nd), self.gpus + 1).astype(int).tolist()
         shards = []
-        for device, (first, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        for device, (first, stop) in enumerate(pairwise(bounds)):
             options = faiss.GpuIndexFlatConfig()
             options.device, options.useFloat16 = device, True
             index = faiss.GpuIndexFlatIP(faiss.StandardGpuResources(), self.candidate_Nd.shape[1], options)

@@ -52,7 +52,7 @@ def fixed_scores(query_Qd: np.ndarray, candidate_Nd: np.ndarray, row_QK: np.ndar
 
 
 def relative_error(dimension: int) -> float:
-    """Bound of |fp32 product - score| / (|q| |c|): d roundings of the sum in any order, those of the score and the norms.
+    """Bound of |fp32 product - score| / (|q| |c|): d roundings of the sum in any order, of the score and of the norms.
 
     Two products that differ by more than twice this (times the norms) are in the order of their scores.
     """

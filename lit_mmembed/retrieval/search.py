@@ -160,14 +160,14 @@ def _check_positive(**numbers: int) -> None:
 
 
 def _ranking(parts: list[Found], query_ids: np.ndarray, document_ids: np.ndarray) -> Ranking:
-    score, row = (np.concatenate([part[place].reshape(-1) for part in parts] or [[]]) for place in (0, 1))
-    found = parts[0][0].shape[1] if parts else 0
+    nothing = np.empty((0, 0), dtype=np.float32), np.empty((0, 0), dtype=np.int64)
+    score, row = (np.concatenate(part) for part in zip(*(parts or [nothing]), strict=True))
     return Ranking(
         query_ids=query_ids,
         document_ids=document_ids,
-        document=row.astype(np.int64),
-        score=score.astype(np.float32),
-        offsets=np.arange(len(query_ids) + 1, dtype=np.int64) * found,
+        document=row.reshape(-1),
+        score=score.reshape(-1),
+        offsets=np.arange(len(query_ids) + 1, dtype=np.int64) * score.shape[1],
     )
 
 
