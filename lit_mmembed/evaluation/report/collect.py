@@ -50,6 +50,8 @@ class Stage:
     config: Sequence[str]
     labels: Mapping[str, Any]
     record: Mapping[str, Any]
+    inputs: Sequence[str] = ()
+    """Names of the stages that it reads."""
 
     @property
     def variant(self) -> str:
@@ -188,6 +190,7 @@ def _stage(run_dir: Path, mark: Path) -> Stage:
         config=content.get("config", ()),
         labels=content["labels"],
         record=content.get("record", {}),
+        inputs=tuple(content.get("inputs", ())),
     )
 
 

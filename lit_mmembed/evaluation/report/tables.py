@@ -57,7 +57,7 @@ def difference_tables(run: Run, rows: Sequence[Measured]) -> list[Table]:
     for measure in (HIT, ACCURACY):
         name = hit_name(rows) if measure == HIT else "modality accuracy@1"
         heads = [Head(_group(run, a) if "instructions" not in what else "", what) for what, a, _ in pairs]
-        lines = [_line(row, [_difference_cell(run, pair, measure, row) for pair in pairs]) for row in rows]
+        lines = [task_line(row, [_difference_cell(run, pair, measure, row) for pair in pairs]) for row in rows]
         papers = [_paper_difference(measure, pair) for pair in pairs if pair[0] == "M_hard − M_rand"][:1]
         for column, cell in papers:
             heads.append(Head("Paper, M-BEIR", column))
@@ -116,7 +116,7 @@ def _score_table(run: Run, rows: Sequence[Measured], pool: str, measure: str) ->
         best = max((summary.mean for summary in found if summary), default=None)
         several = sum(summary is not None for summary in found) > 1
         marks = ["best" if several and summary and summary.mean == best else "" for summary in found]
-        lines.append(_line(row, [percent(summary, mark) for summary, mark in zip(found, marks, strict=True)]))
+        lines.append(task_line(row, [percent(summary, mark) for summary, mark in zip(found, marks, strict=True)]))
     if all(cell.text == NONE for line in lines for cell in line.cells):
         return None
     notes = [EXPLAINED[measure, pool], _spread(run)]
@@ -132,7 +132,8 @@ def _score_table(run: Run, rows: Sequence[Measured], pool: str, measure: str) ->
     return Table(TITLES[measure, pool].format(hit=hit_name(rows)), heads, lines, notes)
 
 
-def _line(row: Measured, cells: Sequence[Cell]) -> Line:
+def task_line(row: Measured, cells: Sequence[Cell]) -> Line:
+    """A row of a table by the paper's task number and what is asked for with what."""
     if row.is_average:
         return Line(f"mean, {AVERAGES[row.name]}", f"{row.n:,} queries", cells, is_average=True)
     if row.task is None:

@@ -1,4 +1,4 @@
-"""The report's files: the page, its Markdown twin, and the tidy table of numbers."""
+"""The report's files: the page, its Markdown twin with its figure, and the tidy table of numbers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 
 from lit_mmembed.evaluation.report.collect import Run
 from lit_mmembed.evaluation.report.content import Content
+from lit_mmembed.evaluation.report.drawing import HEIGHT, LEFT, RIGHT, TOP, WIDTH, drawings_of, write_png
 from lit_mmembed.evaluation.report.table import markdown
 from lit_mmembed.files import atomic_file
 
 HERE = Path(__file__).parent
+CURVES_FILE = "curves.png"
 COLUMNS = (
     *("model", "encoder", "instructions", "variant", "seed", "split", "stage"),
     *("task", "dataset", "pool", "metric", "k", "value", "low", "high", "n"),
@@ -24,15 +26,31 @@ def write_page(path: Path, content: Content) -> Path:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    text = environment.get_template("page.html").render(content=content)
+    text = environment.get_template("page.html").render(
+        content=content,
+        drawings=drawings_of(content.panels, content.models),
+        frame={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "top": TOP},
+    )
     with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
     return path
 
 
 def write_markdown(path: Path, content: Content) -> None:
-    """Write the same tables in Markdown."""
-    parts = [f"# {content.name}", *(markdown(table) for table in (*content.scores, *content.differences))]
+    """Write the same tables in Markdown, the curves as a PNG beside it."""
+    headline = content.headline
+    parts = [f"# {content.name}", headline.sentence, *headline.findings]
+    parts += [markdown(table) for table in (*content.scores, *content.differences)]
+    figure = path.with_name(CURVES_FILE)
+    figure.unlink(missing_ok=True)
+    if content.panels:
+        write_png(figure, content.panels, content.models)
+        parts.append(f"## Training\n\n![Training and validation curves]({CURVES_FILE})")
+    parts += [markdown(table) for table in content.mining]
+    facts = "\n".join(f"- {name}: {value}" for name, value in content.provenance.facts)
+    parts += ["## What produced it", facts, markdown(content.provenance.evaluations)]
+    parts += [f"```sh\n{content.provenance.commands}\n```"]
+    parts += [f"Left out: {'; '.join(content.missing)}."] if content.missing else []
     with atomic_file(path) as partial:
         partial.write_text("\n\n".join(part.strip("\n") for part in parts) + "\n", encoding="utf-8")
 
