@@ -67,9 +67,9 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError("does not exist", file=path) from None
+        raise InputError("does not exist", file=path, fix="check the path, or make it first") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as broken:
-        raise InputError(f"is not JSON: {broken}", file=path) from None
+        raise InputError(f"is not JSON: {broken}", file=path, fix="repair it, or make it again") from None
 
 
 def file_hash(path: str | Path) -> str:

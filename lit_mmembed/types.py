@@ -65,6 +65,10 @@ class Side(StrEnum):
     CANDIDATE = "candidate"
 
 
+FOLDERS = {Side.QUERY: "queries", Side.CANDIDATE: "candidates"}
+"""What the two sides are called in data directories and beside each other as stores."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One task/dataset pair: what is asked, with what, and how it is scored."""

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NoReturn
+
+from lit_mmembed.errors import InputError
 
 SOURCES = ("mbeir", "parquet", "beir", "jsonl", "emoji_beir")
 PROMPTS = ("first", "random", "all", "none")
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as everything else does, instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise it as an error of the user's."""
+        raise InputError(message, fix=f"see `{self.prog} --help`")
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all stages."""
-    root = argparse.ArgumentParser(prog="mmembed")
+    root = OneLineParser(prog="mmembed")
     stages = root.add_subparsers(dest="stage", required=True)
     for add in (_shard, _tokenizer, _encode, _search, _mine, _evaluate, _compare, _report, _run, _doctor):
         add(stages)
@@ -117,6 +128,9 @@ def _evaluate(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--pool", default="global", help="what the ranking searched; named in the result")
     stage.add_argument("--bootstrap", type=int, default=0, help="resamples for 95 %% intervals; 0 leaves them out")
     stage.add_argument("--model", type=Path, help="model folder: embed, search and score it on --data into --out")
+    stage.add_argument(
+        "--stores", type=Path, help="in place of --model: a folder with the stores queries and candidates"
+    )
     stage.add_argument("--data", type=Path, help="data directory")
     stage.add_argument("--split", default="test", help="with --data: which split")
     stage.add_argument("--out", type=Path, help="with --data: folder for run.parquet and scores.jsonl")
@@ -145,6 +159,9 @@ def _run(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("recipe", type=Path, help="recipe YAML, e.g. experiments/emoji_beir/quickstart.yaml")
     stage.add_argument("--smoke", action="store_true", help="the recipe's small settings, in a run folder of their own")
     stage.add_argument("--seed", type=int, default=0, help="seed of everything; each seed has its own folder")
+    stage.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="change the recipe, e.g. vars.root=/data/M-BEIR"
+    )
     stage.add_argument("--out", type=Path, default=Path("runs"), help="where run folders lie")
 
 

@@ -9,57 +9,72 @@ import torch
 
 from lit_mmembed.cli.progress import progress
 from lit_mmembed.cli.tables import print_scores
-from lit_mmembed.data.datamodule import RetrievalData, collection
+from lit_mmembed.data.datamodule import RetrievalData, collections
 from lit_mmembed.data.directory import DataDirectory
 from lit_mmembed.encoders.base import Encoder
-from lit_mmembed.encoders.pretrained import RECORD_FILE, load_encoder, training_record, weights_hash
+from lit_mmembed.encoders.pretrained import load_encoder, training_record, weights_hash
 from lit_mmembed.errors import InputError
+from lit_mmembed.evaluation.cells import HEADLINE
 from lit_mmembed.evaluation.mbeir import evaluate
-from lit_mmembed.files import atomic_file, read_json, write_json
+from lit_mmembed.files import atomic_file, write_json
 from lit_mmembed.retrieval.ranking import ranking_record, write_ranking
 from lit_mmembed.retrieval.search import join_rankings, search, search_stores
 from lit_mmembed.retrieval.store import Store
 from lit_mmembed.training.encoding import encode_collection
-from lit_mmembed.types import Score, Side
+from lit_mmembed.types import FOLDERS, Score, Side
 
-BOTH = (Side.QUERY, Side.CANDIDATE)
-FOLDER = {Side.QUERY: "queries", Side.CANDIDATE: "candidates"}
+STORES = "stores"
+SHOWN = (("hit", 1), ("hit", 5), ("modality_accuracy", 1))
 
 
 def encode(flags: argparse.Namespace) -> None:
     """Embed one shard set into OUT, or both sides of a split into OUT/queries and OUT/candidates."""
     encoder = _encoder(flags)
     if (flags.data / "queries").is_dir() or (flags.data / "candidates").is_dir():
-        data = _data(flags, flags.data, encoder)
-        for side in BOTH:
-            _embed(flags, encoder, data, (side, flags.split), flags.out / FOLDER[side])
+        _embed_split(flags, encoder, flags.out)
         return
-    side, split = collection(f"{flags.data.parent.name}/{flags.data.name}")
+    ((side, split),) = collections(f"{flags.data.parent.name}/{flags.data.name}")
     data = _data(flags, flags.data.parent.parent, encoder)
     _embed(flags, encoder, data, (side, split), flags.out)
 
 
 def evaluate_model(flags: argparse.Namespace) -> None:
-    """Embed, search the global and the local pools, score; OUT gets stores, run.parquet and scores.jsonl."""
-    encoder = _encoder(flags)
-    data = _data(flags, flags.data, encoder)
-    stores = {side: flags.out / "stores" / FOLDER[side] for side in BOTH}
-    for side in BOTH:
-        _embed(flags, encoder, data, (side, flags.split), stores[side])
+    """Embed (where no stores are given), search the global and the local pools, score.
+
+    OUT gets the stores, run.parquet, run_local.parquet, scores.jsonl and training.json: what produced the weights.
+    """
+    if flags.model:
+        _embed_split(flags, _encoder(flags), flags.out / STORES)
+    folder = flags.stores or flags.out / STORES
+    stores = {side: folder / FOLDERS[side] for side in FOLDERS}
+    directory = DataDirectory(flags.data)
+    _check_data(directory, stores)
     run = flags.out / "run.parquet"
     if not run.exists():
+        where = {"depth": flags.depth, "index": flags.index, "device": flags.device}
         with progress("search", unit="queries") as step:
-            where = {"depth": flags.depth, "index": flags.index, "device": flags.device}
             search(stores[Side.QUERY], stores[Side.CANDIDATE], run, **where, progress=step)
-    scores = _score(flags, data.directory, run, "global")
+    scores = _score(flags, directory, run, "global")
     local = flags.out / "run_local.parquet"
     if not local.exists():
-        _search_local_pools(flags, data.directory, stores, local)
-    scores += _score(flags, data.directory, local, "local")
+        _search_local_pools(flags, directory, stores, local)
+    scores += _score(flags, directory, local, "local")
     _join(flags.out)
-    if (flags.model / RECORD_FILE).exists():
-        write_json(flags.out / "training.json", read_json(flags.model / RECORD_FILE))
-    print_scores([score for score in scores if score.metric in ("hit", "modality_accuracy")])
+    write_json(flags.out / "training.json", Store(stores[Side.QUERY]).manifest.get("training", {}))
+    print_scores([score for score in scores if (score.metric, score.k) in SHOWN or score.metric == HEADLINE])
+
+
+def _check_data(directory: DataDirectory, stores: dict[Side, Path]) -> None:
+    """Refuse stores of other data: their ids would be looked for in the wrong qrels."""
+    for store in stores.values():
+        if Store(store).manifest["data_hash"] != directory.hash:
+            raise InputError(f"was not made from {directory.path}", file=store, fix="encode this data directory")
+
+
+def _embed_split(flags: argparse.Namespace, encoder: Encoder, out: Path) -> None:
+    data = _data(flags, flags.data, encoder)
+    for side in FOLDERS:
+        _embed(flags, encoder, data, (side, flags.split), out / FOLDERS[side])
 
 
 def _encoder(flags: argparse.Namespace) -> Encoder:
@@ -84,7 +99,7 @@ def _embed(flags: argparse.Namespace, encoder: Encoder, data: RetrievalData, wha
     if out.exists():
         return
     total = len(data.rows_to_encode(side, split))
-    with progress(f"encode {FOLDER[side]}/{split}", total=total) as step:
+    with progress(f"encode {FOLDERS[side]}/{split}", total=total) as step:
         encode_collection(
             encoder,
             data,

@@ -29,7 +29,7 @@ def execute(command: str, arguments: dict[str, Any], *, config: list[str], folde
         raise InputError(f"there is no stage {command!r}", fix=f"one of {sorted({*stages.STAGES, *LIGHTNING})}")
     status = stages.main([command, *stage_flags(command, arguments)])
     if status:
-        raise InputError(f"stage {command} ended with status {status}", file=folder)
+        raise InputError(f"stage {command} ended with status {status}", file=folder, fix="see what it printed")
 
 
 def stage_flags(command: str, arguments: dict[str, Any]) -> list[str]:
@@ -64,7 +64,7 @@ def _run_lightning(flags: list[str]) -> None:
     if torch.cuda.is_available():  # a process of its own: several devices, and the memory is given back
         status = subprocess.run([sys.executable, "-m", "lit_mmembed", *flags], check=False).returncode
         if status:
-            raise InputError(f"`mmembed {flags[0]}` ended with status {status}")
+            raise InputError(f"`mmembed {flags[0]}` ended with status {status}", fix="see what it printed")
         return
     from lit_mmembed.cli.lightning import main
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from argparse import ArgumentError
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import jsonargparse
 import torch
+import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -105,6 +108,7 @@ def main(arguments: list[str]) -> int:
         import_path_allowlist=[*ALLOWED_IMPORTS, *allowed],
     )
     _quiet()
+    _check_yaml(arguments)
     try:
         _run(arguments)
     except ArgumentError as wrong:
@@ -127,6 +131,17 @@ def _run(arguments: list[str]) -> None:
     )
 
 
+def _check_yaml(arguments: list[str]) -> None:
+    """Name a configuration that is not YAML; jsonargparse says what is wrong with it, but not with which."""
+    files = [value for flag, value in pairwise(arguments) if flag in ("-c", "--config")]
+    files += [flag.partition("=")[2] for flag in arguments if flag.startswith(("-c=", "--config="))]
+    for file in filter(os.path.isfile, files):
+        try:
+            yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as broken:
+            raise InputError(f"is not YAML: {broken}", file=file, fix="correct the file") from None
+
+
 def _loggers(setting: Any) -> list[Any]:
     return [] if setting in (None, True, False) else _as_list(setting)
 
@@ -141,7 +156,12 @@ def _quiet() -> None:
     """Silence what says nothing to the user: worker counts, missing servers' tips, device lists."""
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for logger in (
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.pytorch.trainer.connectors.checkpoint_connector",
+        "lightning.fabric.utilities.seed",
+    ):
+        logging.getLogger(logger).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
         ".*treespec.*",

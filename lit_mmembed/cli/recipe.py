@@ -24,12 +24,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -59,8 +60,17 @@ class Stage:
     fingerprint: str = ""
 
 
-def run(recipe: Path, *, smoke: bool = False, seed: int = 0, out: Path = Path("runs")) -> Path:
+def run(
+    recipe: Path, *, smoke: bool = False, seed: int = 0, out: Path = Path("runs"), changes: Sequence[str] = ()
+) -> Path:
     """Run the stages of a recipe that are not done; return the run folder.
+
+    Args:
+        recipe: The recipe.
+        smoke: Its small settings, in a run folder of their own.
+        seed: Of everything; each seed has its own folder.
+        out: Where run folders lie.
+        changes: What to change in the recipe, as "vars.root=/data/M-BEIR".
 
     Raises:
         InputError: the recipe cannot be read or a stage fails on its input.
@@ -69,6 +79,7 @@ def run(recipe: Path, *, smoke: bool = False, seed: int = 0, out: Path = Path("r
     if smoke:
         content.name = f"{content.name}_smoke"
         content.vars = OmegaConf.merge(content.get("vars", {}), content.get("smoke", {}))
+    content = _changed(content, changes)
     stages = resolve(content, seed=seed, out=out, file=recipe)
     start = time.monotonic()
     for number, stage in enumerate(stages.values(), 1):
@@ -92,14 +103,25 @@ def load(recipe: Path) -> DictConfig:
     except FileNotFoundError:
         raise InputError("does not exist", file=recipe, fix="experiments/ holds the recipes") from None
     except Exception as broken:
-        raise InputError(f"is not YAML: {broken}", file=recipe) from None
+        raise InputError(f"is not YAML: {broken}", file=recipe, fix="correct the file") from None
     if not isinstance(content, DictConfig):
-        raise InputError("is not a recipe: a mapping is expected", file=recipe)
+        raise InputError("is not a recipe: a mapping is expected", file=recipe, fix="see lit_mmembed/cli/recipe.py")
     if "base" in content:
         content = OmegaConf.merge(load(recipe.parent / content.pop("base")), content)
     for key in ("name", "stages"):
         if key not in content:
             raise InputError(f"is not a recipe: `{key}` is missing", file=recipe, fix="see lit_mmembed/cli/recipe.py")
+    return content
+
+
+def _changed(content: DictConfig, changes: Sequence[str]) -> DictConfig:
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or OmegaConf.select(content, key.rpartition(".")[0] or key) is None:
+            raise InputError(
+                f"--set {change}: there is no {key!r} to set", fix="KEY=VALUE, as in vars.root=/data/M-BEIR"
+            )
+        OmegaConf.update(content, key, yaml.safe_load(value))
     return content
 
 
@@ -126,7 +148,8 @@ def resolve(content: DictConfig, *, seed: int, out: Path, file: Path) -> dict[st
             needs, named = _resolved(given, context, {**{n: f"<{n}>" for n in stages}}, "<folder>")
             _, real = _resolved(given, context, {n: str(s.folder) for n, s in stages.items()}, str(folder))
         except (OmegaConfBaseException, KeyError) as wrong:
-            raise InputError(f"cannot be resolved: {wrong}", file=file, record=where) from None
+            fix = "a stage may name ${vars.NAME} and ${stage:NAME} of an earlier stage"
+            raise InputError(f"cannot be resolved: {wrong}", file=file, record=where, fix=fix) from None
         labels = {**OmegaConf.to_container(content.get("labels", OmegaConf.create())), **real.get("labels", {})}  # type: ignore[dict-item]
         stages[name] = Stage(
             name=name,
@@ -151,7 +174,8 @@ def _resolved(
         needs[name] = None
         return folders[name]
 
-    OmegaConf.register_new_resolver("stage", folder_of, replace=True)
+    register = getattr(OmegaConf, "register_resolver", OmegaConf.register_resolver)  # renamed in 2.4
+    register("stage", folder_of, replace=True)
     whole = OmegaConf.create({**context, "folder": own, "this": given})
     resolved: Any = OmegaConf.to_container(whole, resolve=True)
     return tuple(needs), resolved["this"]

@@ -116,7 +116,7 @@ def mine(flags: argparse.Namespace) -> None:
 
 def evaluate(flags: argparse.Namespace) -> None:
     """`mmembed evaluate`."""
-    if flags.model:
+    if flags.model or flags.stores:
         _require(flags, "data", "out")
         from lit_mmembed.cli.encoding import evaluate_model
 
@@ -160,7 +160,7 @@ def run(flags: argparse.Namespace) -> None:
     """`mmembed run`."""
     from lit_mmembed.cli.recipe import run as run_recipe
 
-    run_recipe(flags.recipe, smoke=flags.smoke, seed=flags.seed, out=flags.out)
+    run_recipe(flags.recipe, smoke=flags.smoke, seed=flags.seed, out=flags.out, changes=flags.set)
 
 
 def doctor(flags: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from lit_mmembed.data.negatives import MinedNegatives
 from lit_mmembed.data.order import BatchOrder, EpochSampler
 from lit_mmembed.data.triplets import Triplets
 from lit_mmembed.errors import InputError
-from lit_mmembed.types import Side
+from lit_mmembed.types import FOLDERS, Side
 
 
 class ResumableLoader(DataLoader):
@@ -53,7 +53,7 @@ class RetrievalData(lightning.LightningDataModule):
         workers: DataLoader worker processes.
         encode_rows: Rows per batch when embedding.
         validation_queries: At most this many queries per task in validation; None takes all.
-        predict: What `mmembed predict` embeds, e.g. "candidates/test".
+        predict: What `mmembed predict` embeds: "candidates/test", "queries/test", or "test" for both.
         seed: Seed of the order and of every draw. The command line sets it to `seed_everything`.
         on_bad_sample: `raise`, or `skip`: a damaged sample is listed and another takes its place.
     """
@@ -182,11 +182,11 @@ class RetrievalData(lightning.LightningDataModule):
         """Queries and the global pool of the test split."""
         return self._evaluation_loaders("test")
 
-    def predict_dataloader(self) -> DataLoader:
-        """The collection that `predict` names."""
-        side, split = collection(self.predict)
+    def predict_dataloader(self) -> list[DataLoader]:
+        """The collections that `predict` names."""
         rank, world = self._place()
-        return self.encoding_loader(self.rows_to_encode(side, split), rank=rank, world=world)
+        rows = [self.rows_to_encode(side, split) for side, split in collections(self.predict)]
+        return [self.encoding_loader(part, rank=rank, world=world) for part in rows]
 
     def validation_rows(self, split: str) -> np.ndarray:
         """Rows of the queries that validation uses: all, or the first `validation_queries` of each task."""
@@ -219,10 +219,14 @@ class RetrievalData(lightning.LightningDataModule):
         return (epoch + 1, 0) if done >= batches else (epoch, done)
 
 
-def collection(name: str) -> tuple[Side, str]:
-    """Split "candidates/test" into (Side.CANDIDATE, "test"); InputError for anything else."""
-    folder, _, split = name.partition("/")
-    sides = {"queries": Side.QUERY, "candidates": Side.CANDIDATE}
-    if folder not in sides or not split:
-        raise InputError(f"no such collection: {name!r}", fix='write "queries/SPLIT" or "candidates/SPLIT"')
-    return sides[folder], split
+def collections(name: str) -> list[tuple[Side, str]]:
+    """What a name stands for: "candidates/test" one side of a split, "test" both, queries first.
+
+    Raises:
+        InputError: the name is of another form.
+    """
+    folder, _, split = name.rpartition("/")
+    named = [side for side, own in FOLDERS.items() if folder in ("", own)]
+    if not named or not split:
+        raise InputError(f"no such collection: {name!r}", fix='write "queries/SPLIT", "candidates/SPLIT" or "SPLIT"')
+    return [(side, split) for side in named]

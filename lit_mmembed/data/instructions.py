@@ -100,7 +100,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     except FileNotFoundError:
         raise InputError("does not exist", file=path, fix="give M-BEIR's query_instructions.tsv") from None
     except UnicodeDecodeError as broken:
-        raise InputError(f"is not UTF-8: {broken}", file=path) from None
+        raise InputError(f"is not UTF-8: {broken}", file=path, fix="save it as UTF-8") from None
     columns = [column.strip() for column in lines[0].split("\t")] if lines else []
     missing = [column for column in (*KEY_COLUMNS, f"{PROMPT_COLUMN}1") if column not in columns]
     if missing:

@@ -11,6 +11,8 @@ from lit_mmembed.data.shards import INDEX_FILE
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import content_hash, file_hash
 
+FIX = "fetch or build the shard again"
+
 
 def verify(folder: str | Path) -> list[str]:
     """Return one line per damage; an empty list means that every byte is as written.
@@ -31,7 +33,9 @@ def _directory_problems(directory: DataDirectory) -> Iterator[InputError]:
     manifest = directory.manifest
     content = {name: manifest.get(name) for name in ("schema", "name", "tasks", "parts", "files")}
     if content_hash(content) != manifest["hash"]:
-        yield InputError("the manifest does not match its hash", file=directory.path / "manifest.json")
+        yield InputError(
+            "the manifest does not match its hash", file=directory.path / "manifest.json", fix="shard the data again"
+        )
     for name, expected in manifest["files"].items():
         path = directory.path / name
         if not path.exists() or file_hash(path) != expected:
@@ -48,7 +52,7 @@ def _shard_set_problems(folder: Path, expected: str | None = None) -> Iterator[I
         return
     content = {name: value for name, value in manifest.items() if name != "hash"}
     if content_hash(content) != manifest["hash"] or (expected and manifest["hash"] != expected):
-        yield InputError("the manifest does not match its hash", file=folder / "manifest.json")
+        yield InputError("the manifest does not match its hash", file=folder / "manifest.json", fix=FIX)
     yield from size_problems(folder, manifest)
     reader = ShardReader(folder, on_bad_sample="skip")
     damaged = [problem for row in range(len(reader)) if (problem := reader.check(row))]
@@ -57,4 +61,4 @@ def _shard_set_problems(folder: Path, expected: str | None = None) -> Iterator[I
     for shard in manifest["shards"]:
         path = folder / shard["name"]
         if str(path) not in shards_with_damage and path.exists() and file_hash(path) != shard["sha256"]:
-            yield InputError("damaged outside of any sample", file=path, fix="fetch or build the shard again")
+            yield InputError("damaged outside of any sample", file=path, fix=FIX)

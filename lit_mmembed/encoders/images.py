@@ -103,7 +103,8 @@ def resize_fast(image: Image, size: int, interpolation: Literal["bicubic", "bili
     width, height = image.size
     short = min(width, height)
     image.draft("RGB", (size * width // short, size * height // short))
-    image = image.convert("RGB")
+    if image.mode != "RGB":  # convert copies also where there is nothing to convert
+        image = image.convert("RGB")
     width, height = image.size
     short = min(width, height)
     left, top = (width - short) // 2, (height - short) // 2

@@ -51,7 +51,8 @@ class FlatFaiss:
         score, row = settle(query_Qd, self.candidate_Nd, row, k=k, tie_rank=self.tie_rank)
         if depth < len(self.candidate_Nd):
             unsure = np.flatnonzero(found[:, k - 1] - found[:, -1] <= self._slack(query_Qd))
-            score[unsure], row[unsure] = self._exact.search(query_Qd[unsure], k)
+            if len(unsure):
+                score[unsure], row[unsure] = self._exact.search(query_Qd[unsure], k)
         return score, row
 
     def _slack(self, query_Qd: np.ndarray) -> np.ndarray:

@@ -65,7 +65,8 @@ class StoreWriter:
         rows = {"id": pa.array(self.ids, pa.string()), "modality": np.asarray(modality, np.int8)}
         self._prepare(identity, pa.table({**rows, "task": np.asarray(task, np.int16)}))
         self._vectors = np.load(self.partial / VECTORS_FILE, mmap_mode="r+")
-        self._journal = (self.partial / f"journal.{os.getpid()}").open("ab")
+        # A name of its own: after a crash a new process may have the old one's number, and the old journal may be torn.
+        self._journal = (self.partial / f"journal.{os.getpid()}.{time.time_ns()}").open("ab")
         self._unsynced: list[np.ndarray] = []
         self._synced_at = time.monotonic()
 
@@ -81,8 +82,10 @@ class StoreWriter:
         """Keep the vectors [n, d] of `rows` [n].
 
         Raises:
-            InputError: a vector is not finite.
+            InputError: a vector is not finite, or too large for float16.
         """
+        with np.errstate(over="ignore"):
+            vectors = np.asarray(vectors).astype(self._vectors.dtype)
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
             bad = self.ids[int(np.asarray(rows)[~finite][0])]
@@ -117,9 +120,9 @@ class StoreWriter:
         digest = content_hash([file_hash(self.partial / name) for name in (VECTORS_FILE, ROWS_FILE)])
         write_json(self.partial / MANIFEST_FILE, {**self.manifest, "hash": digest})
         self._journal.close()
-        for journal in [*self.partial.glob("journal.*"), self.partial / IDENTITY_FILE]:
-            journal.unlink()
         self.partial.replace(self.path)
+        for leftover in [*self.path.glob("journal.*"), self.path / IDENTITY_FILE]:
+            leftover.unlink()  # only now: a run that is killed before has lost nothing
 
     def _prepare(self, identity: str, rows: pa.Table) -> None:
         """Open the partial store of this identity or make it; two processes may come at the same time."""
@@ -133,11 +136,22 @@ class StoreWriter:
             pq.write_table(rows, fresh / ROWS_FILE)
             write_json(fresh / IDENTITY_FILE, identity)
             try:
-                if mark.exists() and read_json(mark) != identity:
-                    shutil.rmtree(self.partial)
+                self._discard_other(identity)
                 fresh.rename(self.partial)
             except OSError:  # another process was first
                 shutil.rmtree(fresh, ignore_errors=True)
+
+    def _discard_other(self, identity: str) -> None:
+        """Move a partial store of another identity away and remove it; put it back if it was made just now."""
+        if not self.partial.exists():
+            return
+        away = self.partial.with_name(f"{self.partial.name}.{os.getpid()}.old")
+        self.partial.rename(away)
+        mark = away / IDENTITY_FILE
+        if mark.exists() and read_json(mark) == identity:
+            away.rename(self.partial)
+        else:
+            shutil.rmtree(away)
 
 
 class Store:
@@ -150,8 +164,11 @@ class Store:
             problem = "is not finished" if partial.exists() else "is not a store"
             raise InputError(problem, file=self.path, fix="run `mmembed encode`")
         self.manifest: dict[str, Any] = read_json(self.path / MANIFEST_FILE)
+        if self.manifest.get("schema") != SCHEMA:
+            problem = f"has schema {self.manifest.get('schema')} instead of {SCHEMA}"
+            raise InputError(problem, file=self.path / MANIFEST_FILE, fix=FIX)
         self.vectors = self._mapped()
-        self._rows = pq.read_table(self.path / ROWS_FILE)
+        self._rows = self._table()
         if len(self._rows) != len(self.vectors):
             raise InputError("ids and vectors differ in number", file=self.path, fix=FIX)
 
@@ -177,11 +194,18 @@ class Store:
         file = self.path / VECTORS_FILE
         try:
             vectors = np.load(file, mmap_mode="r")
-        except (OSError, ValueError) as broken:
+        except (OSError, ValueError, EOFError) as broken:
             raise InputError(f"the vectors cannot be read: {broken}", file=file, fix=FIX) from None
         if vectors.shape != (self.manifest["count"], self.manifest["dimension"]):
             raise InputError(f"the vectors have shape {vectors.shape}", file=file, fix=FIX)
         return vectors
+
+    def _table(self) -> pa.Table:
+        file = self.path / ROWS_FILE
+        try:
+            return pq.read_table(file, columns=["id", "modality", "task"])
+        except (OSError, pa.ArrowException) as broken:
+            raise InputError(f"the ids cannot be read: {broken}", file=file, fix=FIX) from None
 
 
 def check_same_weights(queries: Store, candidates: Store) -> None:

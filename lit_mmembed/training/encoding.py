@@ -118,6 +118,7 @@ def encode_collection(
     barrier()
     loader = data.encoding_loader(rows, missing=missing, rank=place[0], world=place[1])
     encode_batches(encoder, loader, writer, device=device, progress=progress)
+    writer.flush()  # before the others pass the barrier: the first process reads everybody's journal
     barrier()
     if place[0] == 0:
         writer.finish()

@@ -74,7 +74,7 @@ def lines(path: Path) -> Iterator[Line]:
     try:
         stream = path.open("rb")
     except FileNotFoundError:
-        raise InputError("does not exist", file=path) from None
+        raise InputError("does not exist", file=path, fix="check the folder's layout: docs/data.md") from None
     with stream:
         offset = 0
         for number, content in enumerate(stream, start=1):
