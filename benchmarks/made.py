@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 WORDS = 5_000
-QUALITY = 90
 
 
 def texts(count, generator, *, shortest=6, longest=40):
@@ -19,7 +18,7 @@ def texts(count, generator, *, shortest=6, longest=40):
     return [" ".join(words[word] for word in generator.integers(0, WORDS, length)) for length in lengths]
 
 
-def jpeg(size, generator):
+def jpeg(size, generator, quality=90):
     """A JPEG of smooth ground, edges and some grain: about as many bytes a pixel as a photograph, not noise."""
     width, height = size
     ground = Image.fromarray(generator.integers(0, 256, (6, 8, 3), dtype=np.uint8))
@@ -33,5 +32,5 @@ def jpeg(size, generator):
     grain = generator.normal(0, 6, (height, width, 1))
     pixels = np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8)
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=QUALITY)
+    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
     return stream.getvalue()
