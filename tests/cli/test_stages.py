@@ -206,22 +206,22 @@ def test_evaluate_names_tasks_and_modality_accuracy_where_it_is_given_the_files(
     assert found["avg_all", "hit", 5]["value"] == pytest.approx(np.mean(averages))
 
 
-def test_evaluating_a_model_gives_the_scores_of_its_run_globally_and_locally(tiny, tiny_run, trec, tmp_path):
+def test_evaluating_a_model_gives_the_scores_of_its_run_globally_and_locally(tiny, tiny_run, tmp_path):
     model = ("--model", tiny_run / "model", "--data", tiny.data)
     done("evaluate", *model, "--out", tmp_path / "out", "--depth", POOL, "--k", 1, 5)
-    scores = json_lines(tmp_path / "out/scores.jsonl")
-    found = {(row["pool"], row["task"], row["metric"], row["k"]): row["value"] for row in scores}
     files = ("--run", tmp_path / "out/run.parquet", "--qrels", tiny.data / "qrels/test.txt")
     labels = ("--queries", tiny.data / "queries/test", "--candidates", tiny.data / "candidates/test")
     done("evaluate", *files, *labels, "--k", 1, 5, "--json", tmp_path / "again.jsonl")
-    again = {
-        (row["pool"], row["task"], row["metric"], row["k"]): row["value"]
-        for row in json_lines(tmp_path / "again.jsonl")
-    }
+    found, again = (_values(tmp_path / name) for name in ("out/scores.jsonl", "again.jsonl"))
     assert again.items() <= found.items()
     assert {pool for pool, *_ in found} == {"global", "local"}
     assert {value for key, value in found.items() if key[0] == "local" and key[2] == "modality_accuracy"} == {1.0}
-    assert all(row["record"]["weights_hash"] and row["record"]["data_hash"] for row in scores)
+    records = [row["record"] for row in json_lines(tmp_path / "out/scores.jsonl")]
+    assert all(record["weights_hash"] and record["data_hash"] for record in records)
+
+
+def _values(path: Path) -> dict[tuple, float]:
+    return {(row["pool"], row["task"], row["metric"], row["k"]): row["value"] for row in json_lines(path)}
 
 
 @pytest.mark.parametrize("command", ["validate", "test"])
@@ -260,17 +260,14 @@ def test_compare_prints_the_difference_of_two_runs(tiny, trec, tmp_path):
     (tmp_path / "down.trec").write_text("".join(f"{qid} Q0 {did} 1 {rank} x\n" for qid, _, did, rank, *_ in lines))
     qrels = tiny.data / "qrels/test.txt"
     ran = done("compare", "--runs", trec["test"], tmp_path / "down.trec", "--qrels", qrels, "--k", 20)
-    printed = {
-        cells[1]: cells for line in ran.out.splitlines() if len(cells := [c.strip() for c in line.split("│")]) > 1
-    }
+    cells = [[cell.strip() for cell in line.split("│")] for line in ran.out.splitlines() if "│" in line]
+    printed = {row[1]: row for row in cells}
     lists = trec_lists(trec["test"])
     positives: dict[str, set[str]] = {}
     for qid, _, did, *_ in map(str.split, qrels.read_text().splitlines()):
         positives.setdefault(qid, set()).add(did)
-    up, down = (
-        np.mean([bool(dids & set(lists[qid][part])) for qid, dids in positives.items()])
-        for part in (slice(20), slice(-20, None))
-    )  # noqa: E501
+    up = np.mean([bool(dids & set(lists[qid][:20])) for qid, dids in positives.items()])
+    down = np.mean([bool(dids & set(lists[qid][-20:])) for qid, dids in positives.items()])
     assert "…" not in ran.out
     assert printed["all"][5:8] == [f"{value:.4f}" for value in (up, down, up - down)]
 
