@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lit_mmembed.evaluation.report.collect import Run, table_order
 from lit_mmembed.evaluation.report.curves import Panel, panels_of
+from lit_mmembed.evaluation.report.differences import difference_tables
 from lit_mmembed.evaluation.report.gallery import Gallery, gallery_of
 from lit_mmembed.evaluation.report.headline import Headline, headline_of
 from lit_mmembed.evaluation.report.mining import mining_tables
@@ -14,7 +15,7 @@ from lit_mmembed.evaluation.report.pictures import Pictures
 from lit_mmembed.evaluation.report.provenance import Provenance, provenance_of
 from lit_mmembed.evaluation.report.summary import measured_rows
 from lit_mmembed.evaluation.report.table import Table
-from lit_mmembed.evaluation.report.tables import difference_tables, score_tables
+from lit_mmembed.evaluation.report.tables import score_tables
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from lit_mmembed.evaluation.report.tables import column_label
 
 LOG_FILE = "log.jsonl"
 MEASURES = {
-    "train/loss": "training loss",
     "val/hit@5/mean": "validation hit@5, mean of tasks",
     "val/modality_accuracy@1/mean": "validation M.A.@1, mean of tasks",
+    "train/loss": "training loss",
     "train/grad_norm": "gradient norm",
     "train/temperature": "temperature",
 }

@@ -48,9 +48,13 @@ class Drawing:
     curves: Sequence[DrawnCurve]
 
 
-def drawings_of(panels: Sequence[Panel], models: Sequence[str]) -> list[Drawing]:
-    """Lay panels out; those of one measure share their axes, so that groups can be compared."""
-    return [_drawing(panel, [other for other in panels if other.measure == panel.measure], models) for panel in panels]
+def drawings_of(panels: Sequence[Panel], models: Sequence[str]) -> list[tuple[str, list[Drawing]]]:
+    """Lay panels out by group; those of one measure share their axes, so that groups can be compared."""
+    groups: dict[str, list[Drawing]] = {}
+    for panel in panels:
+        alike = [other for other in panels if other.measure == panel.measure]
+        groups.setdefault(panel.group, []).append(_drawing(panel, alike, models))
+    return list(groups.items())
 
 
 def write_png(path: Path, panels: Sequence[Panel], models: Sequence[str]) -> None:

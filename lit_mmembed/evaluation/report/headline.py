@@ -7,18 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lit_mmembed.evaluation.report.collect import Run
-from lit_mmembed.evaluation.report.summary import (
-    ACCURACY,
-    ENOUGH_SEEDS,
-    HIT,
-    Measured,
-    Summary,
-    compared_systems,
-    difference,
-    summarize,
-)
+from lit_mmembed.evaluation.report.differences import findings_of
+from lit_mmembed.evaluation.report.summary import ACCURACY, HIT, Measured, summarize
 from lit_mmembed.evaluation.report.table import Cell
-from lit_mmembed.evaluation.report.tables import column_label, hit_name, percent, signed
+from lit_mmembed.evaluation.report.tables import column_label, hit_name, percent
 
 MEAN = "avg_all"
 
@@ -27,7 +19,6 @@ class Card(NamedTuple):
     """One system's means over all tasks."""
 
     model: str
-    group: str
     style: int
     hit: Cell
     accuracy: Cell
@@ -39,66 +30,44 @@ class Headline:
 
     sentence: str
     hit_name: str
-    cards: Sequence[Card]
+    groups: Sequence[tuple[str, Sequence[Card]]]
+    """Cards by what tells systems apart besides the model."""
     findings: Sequence[str]
 
 
 def headline_of(run: Run, rows: Sequence[Measured], models: Sequence[str]) -> Headline:
     """Say what was run and what came out."""
     mean = MEAN if any(row.name == MEAN for row in rows) else rows[0].name
-    cards = []
+    groups: dict[str, list[Card]] = {}
     for system in run.systems:
         group, model = column_label(run.systems, system)
-        hit, accuracy = (summarize(run, system, "global", measure, mean) for measure in (HIT, ACCURACY))
-        cards.append(Card(model, group, models.index(model), percent(hit), percent(accuracy)))
-    findings = [_finding(run, pair, mean) for pair in compared_systems(run.systems)]
-    return Headline(_sentence(run, rows), hit_name(rows), cards, [finding for finding in findings if finding])
+        hit, accuracy = (percent(summarize(run, system, "global", measure, mean)) for measure in (HIT, ACCURACY))
+        groups.setdefault(group, []).append(Card(model, models.index(model), hit, accuracy))
+    name = hit_name(rows).partition(" ")[0]
+    return Headline(_sentence(run, rows), name, list(groups.items()), findings_of(run, mean, name))
 
 
 def _sentence(run: Run, rows: Sequence[Measured]) -> str:
     first = run.evaluations[0]
+    encoders, models, asked = (
+        _listed([getattr(system, name) for system in run.systems]) for name in ("encoder", "model", "instructions")
+    )
     directory = run.data_of(first)
-    encoders = _listed([system.encoder for system in run.systems])
-    models = _listed([system.model for system in run.systems])
     tasks = [row for row in rows if not row.is_average]
-    split = str(first.stage.arguments.get("split", "") or first.stage.labels.get("split", ""))
-    sizes = [f"{len(tasks)} task{'s'[: len(tasks) > 1]}", f"{sum(row.n for row in tasks):,} queries"]
-    if directory is not None and f"candidates/{split}" in directory.manifest["counts"]:
-        sizes.append(f"{directory.manifest['counts'][f'candidates/{split}']:,} documents")
-    where = f" on {directory.name}" if directory else ""
-    seeds = sorted({evaluation.seed for evaluation in run.evaluations})
-    asked = _listed([system.instructions for system in run.systems if system.instructions])
-    words = [
-        f"{encoders + ' as ' if encoders else ''}{models}{where}",
-        f"{split} split: " * bool(split) + ", ".join(sizes),
-        f"{len(seeds)} seed{'s'[: len(seeds) > 1]}" + (f", {asked} instructions" if asked else ""),
+    split = str(first.stage.arguments.get("split") or first.stage.labels.get("split", ""))
+    counts = directory.manifest["counts"] if directory else {}
+    sizes = [_counted(len(tasks), "task"), _counted(sum(row.n for row in tasks), "query", "queries")]
+    sizes += [_counted(counts[f"candidates/{split}"], "document")] if f"candidates/{split}" in counts else []
+    parts = [
+        f"{f'{encoders} as ' if encoders else ''}{models}{f' on {directory.name}' if directory else ''}",
+        f"{f'{split} split: ' if split else ''}{', '.join(sizes)}",
+        _counted(len({evaluation.seed for evaluation in run.evaluations}), "seed"),
     ]
-    return "; ".join(words) + "."
+    return "; ".join(parts) + (f", {asked} instructions." if asked else ".")
 
 
-def _finding(run: Run, pair: tuple[str, object, object], task: str) -> str:
-    """One difference in words; an honest one says over how many seeds, and how many of them agree."""
-    what, a, b = pair
-    found: dict[str, Summary] = {}
-    for name, measure in (("hit@k", HIT), ("M.A.@1", ACCURACY)):
-        gap = difference(*(summarize(run, system, "global", measure, task) for system in (a, b)))  # type: ignore[arg-type]
-        if gap is not None:
-            found[name] = gap
-    if not found:
-        return ""
-    group = column_label(run.systems, a).group if "instructions" not in what else ""  # type: ignore[arg-type]
-    parts = [f"{_words(gap)} points {name}" for name, gap in found.items()]
-    n = min(gap.n for gap in found.values())
-    seeds = f"over {n} paired seeds" if n > 1 else "on one seed"
-    claim = "" if n >= ENOUGH_SEEDS else ": not enough seeds for a claim"
-    return f"{what.replace('−', 'minus')}{', ' + group if group else ''}: {', '.join(parts)}, {seeds}{claim}."
-
-
-def _words(gap: Summary) -> str:
-    cell = signed(gap)
-    text = " ".join(filter(None, (cell.text, cell.detail)))
-    higher = sum(value > 0 for value in gap.values.values())
-    return f"{text} (higher in {higher} of {gap.n})" if gap.n > 1 else text
+def _counted(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def mining_tables(run: Run, rows: Sequence[Measured]) -> list[Table]:
         if path is not None:
             found.setdefault(stage.system, {})[stage.seed] = _read(path)
     systems = list(found)
-    return [_table(column_label(systems, system), seeds, rows) for system, seeds in found.items()]
+    tables = [_table(column_label(systems, system), seeds, rows) for system, seeds in found.items()]
+    return [replace(table, notes=(*table.notes, *([NOTE] if table is tables[-1] else []))) for table in tables]
 
 
 def statistics_path(run: Run, stage: Stage) -> Path | None:
@@ -83,8 +85,8 @@ def _table(head: Head, seeds: Mapping[int, Mapping[str, Any]], rows: Sequence[Me
         cells = [show(_summary(seeds, name, key)) for key, (_, show) in columns.items()]
         lines.append(task_line(known[name], cells) if name in known else Line(name, "", cells))
     group = f", {head.group}" if head.group else ""
-    notes = [NOTE] + ([f"Mean ± standard deviation over {len(seeds)} seeds."] if len(seeds) > 1 else [])
-    return Table(f"Negatives of {head.label}{group}", [heading for heading, _ in columns.values()], lines, notes)
+    notes = [f"Mean ± standard deviation over {len(seeds)} seeds."] if len(seeds) > 1 else []
+    return Table(f"Negatives: {head.label}{group}", [heading for heading, _ in columns.values()], lines, notes)
 
 
 def _summary(seeds: Mapping[int, Mapping[str, Any]], task: str, key: str) -> Summary | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lit_mmembed.data.tasks import MBEIR_TASKS
+from lit_mmembed.evaluation.report.collect import System
 from lit_mmembed.evaluation.report.summary import ACCURACY, HIT, Measured
 from lit_mmembed.files import read_json
 
@@ -15,30 +18,34 @@ TABLE_OF = {HIT: "table1", ACCURACY: "table2"}
 MBEIR_NAMES = frozenset(task.name for task in MBEIR_TASKS)
 
 
-def paper_column(model: str, encoder: str) -> str | None:
-    """The paper's column of a model, or None."""
-    columns = _figures()["table1"]["columns"]
-    for name in (f"{model} {encoder}", model):
-        if name in columns:
-            return name
-    return None
+@dataclass(frozen=True)
+class Figures:
+    """One column of a table of the paper."""
+
+    model: str
+    encoder: str
+    measure: str
+
+    def value(self, row: Measured) -> float | None:
+        """The paper's figure for a row, in percent; None where it has none.
+
+        An M-BEIR row has its own figure. A row of another benchmark has the mean over the paper's rows of the same task
+        number, which says only what the paper saw on this kind of task.
+        """
+        table = _tables()[TABLE_OF[self.measure]]
+        place = table["columns"].index(f"{self.model} {self.encoder}".strip())
+        values = [table["rows"][name][place] for name in _rows_beside(row) if name in table["rows"]]
+        return sum(values) / len(values) if values else None
 
 
-def paper_value(measure: str, row: Measured, column: str) -> float | None:
-    """The paper's figure for a row, in percent.
-
-    An M-BEIR row has its own figure. A row of another benchmark has the mean over the paper's rows of the same task
-    number, which says only what the paper saw on this kind of task.
-    """
-    table = _figures()[TABLE_OF[measure]]
-    if column not in table["columns"]:
-        return None
-    place = table["columns"].index(column)
-    values = [table["rows"][name][place] for name in _rows_beside(row) if name in table["rows"]]
-    return sum(values) / len(values) if values else None
+def figures_beside(systems: Sequence[System], measure: str) -> list[Figures]:
+    """The paper's columns of the systems that it has, each once."""
+    columns = _tables()[TABLE_OF[measure]]["columns"]
+    pairs = dict.fromkeys((system.model, encoder) for system in systems for encoder in (system.encoder, ""))
+    return [Figures(*pair, measure) for pair in pairs if " ".join(filter(None, pair)) in columns]
 
 
-def is_mbeir(rows: list[Measured]) -> bool:
+def is_mbeir(rows: Sequence[Measured]) -> bool:
     """Whether every task measured is one of M-BEIR's own."""
     return all(row.is_average or row.name in MBEIR_NAMES for row in rows)
 
@@ -50,5 +57,5 @@ def _rows_beside(row: Measured) -> list[str]:
 
 
 @cache
-def _figures() -> dict[str, Any]:
+def _tables() -> dict[str, Any]:
     return read_json(FIGURES)

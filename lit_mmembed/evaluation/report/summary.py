@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lit_mmembed.data.tasks import MBEIR_MODALITIES, PAPER_ID
 from lit_mmembed.evaluation.report.collect import Evaluation, Run, System
@@ -13,11 +14,11 @@ from lit_mmembed.types import Score, Task
 ENOUGH_SEEDS = 3
 """With fewer paired seeds a difference is shown, but no claim is made."""
 AVERAGES = {
-    "avg_all": "all tasks",
-    "avg_single_modal": "single-modal queries",
-    "avg_multi_modal": "multi-modal queries",
+    "avg_all": ("mean, all", "all tasks"),
+    "avg_single_modal": ("mean, single-modal", "queries of T1 to T5"),
+    "avg_multi_modal": ("mean, multi-modal", "queries of T6 to T8"),
 }
-"""The paper's averages (Table 1): tasks 1 to 5 have single-modal queries, 6 to 8 multi-modal ones."""
+"""The paper's averages (Table 1), plain means over tasks: label and what is averaged."""
 HIT, ACCURACY = "hit", "modality_accuracy"
 FALLBACK_K = {HIT: 5, ACCURACY: 1}
 
@@ -115,8 +116,22 @@ def difference(a: Summary | None, b: Summary | None) -> Summary | None:
     return Summary(paired) if paired else None
 
 
-def compared_systems(systems: Sequence[System]) -> list[tuple[str, System, System]]:
-    """Pairs whose difference says something: (what, a, b).
+class Comparison(NamedTuple):
+    """Two systems whose difference says something."""
+
+    label: str
+    """What is subtracted from what, or the model that is compared with itself."""
+    kind: str
+    """MODELS or INSTRUCTIONS: in what the two differ."""
+    a: System
+    b: System
+
+
+MODELS, INSTRUCTIONS = "models", "with − without instructions"
+
+
+def compared_systems(systems: Sequence[System]) -> list[Comparison]:
+    """Pairs whose difference says something.
 
     M_hard minus the control isolates which negatives are mined from having more of them; M_hard minus M_rand is the
     paper's comparison; with minus without instructions is that of Table 5.
@@ -126,14 +141,14 @@ def compared_systems(systems: Sequence[System]) -> list[tuple[str, System, Syste
         for other in ("control", "M_rand"):
             b = a._replace(model=other)
             if a.model == "M_hard" and b in systems:
-                pairs.append((f"M_hard − {other}", a, b))
+                pairs.append(Comparison(f"M_hard − {other}", MODELS, a, b))
     for a in systems:
         without = [
             b
             for b in systems
             if (b.model, b.encoder) == (a.model, a.encoder) and (a.instructions, b.instructions) == ("with", "without")
         ]
-        pairs += [(f"{a.model}: with − without instructions", a, b) for b in without[:1]]
+        pairs += [Comparison(a.model, INSTRUCTIONS, a, b) for b in without[:1]]
     return pairs
 
 
