@@ -1,4 +1,4 @@
-"""Stores: filled in any order by any number of processes, killed and gone on with, and refused where they are broken."""
+"""Stores: filled in any order by any number of processes, killed and gone on with, refused where they are broken."""
 
 import json
 import multiprocessing
