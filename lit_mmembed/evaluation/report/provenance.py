@@ -38,7 +38,8 @@ class Provenance:
 def provenance_of(run: Run) -> Provenance:
     """Gather the run records of all stages and results."""
     stages = sorted(run.stages, key=lambda stage: (stage.seed, stage.variant, _depth(stage, run.stages), stage.place))
-    lines = [shlex.join(command_of(stage)) for stage in stages if stage.command != "report"]
+    made_in = _recorded_folder(run)
+    lines = [shlex.join(command_of(stage, made_in)) for stage in stages if stage.command != "report"]
     configs = [
         Config(stage.place, (stage.folder / CONFIG_FILE).read_text(encoding="utf-8"))
         for stage in run.stages
@@ -47,13 +48,13 @@ def provenance_of(run: Run) -> Provenance:
     return Provenance(_facts(run), _evaluations(run), "\n".join(dict.fromkeys(lines)), configs)
 
 
-def command_of(stage: Stage) -> list[str]:
-    """The command line of a stage, as a recipe would run it."""
+def command_of(stage: Stage, made_in: str) -> list[str]:
+    """The command line of a stage, as a recipe runs it into the run folder `made_in`."""
     words = ["mmembed", stage.command]
     if stage.command in LIGHTNING:
         for file in stage.config:
             words += ["-c", str(file)]
-        words += [f"--seed_everything={stage.seed}", f"--folder={stage.place}"]
+        words += [f"--seed_everything={stage.seed}", f"--folder={made_in}/{stage.place}"]
         given = stage.arguments.items()
         return words + [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in given]
     words += [str(stage.arguments[name]) for name in POSITIONAL if name in stage.arguments]
@@ -95,7 +96,7 @@ def _setting(record: dict[str, object], name: str) -> object:
 
 
 def _distinct(values: Sequence[object]) -> str:
-    return " and ".join(dict.fromkeys(str(value) for value in values if value is not None))
+    return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))
 
 
 def _evaluations(run: Run) -> Table:
@@ -107,6 +108,15 @@ def _evaluations(run: Run) -> Table:
         lines.append(Line(head.label, f"{head.group}, seed {evaluation.seed}", [Cell(value) for value in short]))
     heads = [Head("", name) for name in ("prompts", "weights hash", "run hash", "data hash")]
     return Table("Results and what they were made from", heads, lines)
+
+
+def _recorded_folder(run: Run) -> str:
+    """Where the run folder was when the stages were made, as their arguments say."""
+    for stage in run.stages:
+        out = str(stage.arguments.get("out", ""))
+        if f"/{stage.place}" in out:
+            return out[: out.index(f"/{stage.place}")]
+    return run.name
 
 
 def _depth(stage: Stage, stages: Sequence[Stage]) -> int:

@@ -14,9 +14,9 @@ from lit_mmembed.types import Score, Task
 ENOUGH_SEEDS = 3
 """With fewer paired seeds a difference is shown, but no claim is made."""
 AVERAGES = {
-    "avg_all": ("mean, all", "all tasks"),
-    "avg_single_modal": ("mean, single-modal", "queries of T1 to T5"),
-    "avg_multi_modal": ("mean, multi-modal", "queries of T6 to T8"),
+    "avg_all": ("all tasks", "mean"),
+    "avg_single_modal": ("single-modal", "mean of T1 to T5"),
+    "avg_multi_modal": ("multi-modal", "mean of T6 to T8"),
 }
 """The paper's averages (Table 1), plain means over tasks: label and what is averaged."""
 HIT, ACCURACY = "hit", "modality_accuracy"

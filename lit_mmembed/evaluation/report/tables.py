@@ -29,6 +29,7 @@ DIRECTION_ONLY = (
     "The paper's figures are for M-BEIR (5.6M documents, CLIP ViT-L/14 and larger): beside another benchmark they can "
     "be compared in direction only."
 )
+BOLD = "Bold: the highest mean of the row, which is no test."
 BESIDE = {
     HIT: "Table 1; a task's figure is the mean of the paper's rows of that task number.",
     ACCURACY: "Table 2 has MSCOCO alone: T1 and T4.",
@@ -106,7 +107,7 @@ def _score_table(run: Run, rows: Sequence[Measured], pool: str, measure: str) ->
     ]
     heads = [column_label(systems, system) for system in systems]
     heads += [Head(f"paper, M-BEIR, {figure.encoder}".removesuffix(", "), figure.model) for figure in figures]
-    notes = [EXPLAINED[measure, pool], _spread(run), *paper_notes(measure, rows, figures)]
+    notes = [EXPLAINED[measure, pool], f"{_spread(run)} {BOLD}".strip(), *paper_notes(measure, rows, figures)]
     return Table(TITLES[measure, pool].format(hit=hit_name(rows)), heads, lines, notes)
 
 
