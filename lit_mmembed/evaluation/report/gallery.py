@@ -132,7 +132,7 @@ class _Reader:
             place = self._places[model].get(query.id)
             ids = [] if place is None else _top(ranking, place)
             documents = [self._documents.by_id(did) for did in ids]
-            answers.append(Answer(model, [self._shown(d, _mark(d, query, task)) for d in documents]))
+            answers.append(Answer(model, [self._shown(d, _mark(d, outcome, task)) for d in documents]))
         return Example(self._shown(query), self._instruction(task), outcome.words, answers)
 
     def _shown(self, sample: Sample, mark: str = "") -> Shown:
@@ -156,8 +156,8 @@ def _top(ranking: Ranking, place: int) -> list[str]:
     return [str(ranking.document_ids[row]) for row in ranking.document[first : min(last, first + DEPTH)]]
 
 
-def _mark(document: Sample, query: Sample, task: Task) -> str:
+def _mark(document: Sample, outcome: Outcome, task: Task) -> str:
     """A relevant document is right whatever its modality."""
-    if document.id in query.positives:
+    if document.id in outcome.positives:
         return RELEVANT
     return OTHER if document.modality == task.candidate_modality else WRONG_MODALITY

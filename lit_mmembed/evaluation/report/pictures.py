@@ -35,7 +35,7 @@ class Pictures:
             if encoded not in self._known:
                 kind, small = (KIND[extension], encoded) if len(encoded) <= AS_IT_IS else ("webp", _thumbnail(encoded))
                 self._known[encoded] = f"data:image/{kind};base64,{base64.b64encode(small).decode()}"
-        except (InputError, OSError):
+        except (InputError, OSError, SyntaxError, ValueError):  # what Pillow raises for damaged files
             return None
         uri = self._known[encoded]
         if len(uri) * 3 // 4 > self.left:

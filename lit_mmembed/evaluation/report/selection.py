@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lit_mmembed.data.directory import DataDirectory
+    from lit_mmembed.evaluation.qrels import Qrels
 
 RUN_FILE = "run.parquet"
 DEPTH = 5
@@ -31,6 +32,8 @@ class Outcome(NamedTuple):
     """Of the task's queries."""
     qid: str
     """The query shown for it."""
+    positives: frozenset[str]
+    """Its relevant documents, as the qrels say."""
 
 
 def shown_evaluations(run: Run) -> list[Evaluation]:
@@ -70,18 +73,18 @@ def select(directory: DataDirectory, split: str, rankings: Mapping[str, Ranking]
     }
     groups = [group for group in groups_of(qrels, None) if group.task is not None]
     wanted = max(1, min(MOST_PER_TASK, QUERIES_OF_A_PAGE // max(1, len(groups))))
-    return {
-        group.task: _outcomes(qrels.query_ids, group.rows, found)[:wanted] for group in groups if group.task is not None
-    }
+    return {group.task: _outcomes(qrels, group.rows, found)[:wanted] for group in groups if group.task is not None}
 
 
-def _outcomes(qids: np.ndarray, rows: np.ndarray, found: Mapping[str, np.ndarray]) -> list[Outcome]:
+def _outcomes(qrels: Qrels, rows: np.ndarray, found: Mapping[str, np.ndarray]) -> list[Outcome]:
     outcomes = []
     for words, mask in _masks(found):
         members = rows[mask[rows]]
         if len(members):
-            chosen = min((str(qids[row]) for row in members), key=lambda qid: (stable_id(qid), qid))
-            outcomes.append(Outcome(words, len(members) / len(rows), chosen))
+            chosen = min(members, key=lambda row: (stable_id(str(qrels.query_ids[row])), row))
+            judged = qrels.document[(qrels.query == chosen) & (qrels.relevance > 0)]
+            positives = frozenset(str(did) for did in qrels.document_ids[judged])
+            outcomes.append(Outcome(words, len(members) / len(rows), str(qrels.query_ids[chosen]), positives))
     return outcomes
 
 

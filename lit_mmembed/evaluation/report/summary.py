@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from lit_mmembed.data.tasks import MBEIR_MODALITIES, PAPER_ID
+from lit_mmembed.data.tasks import MBEIR_MODALITIES, MBEIR_TASKS, PAPER_ID
 from lit_mmembed.evaluation.report.collect import Evaluation, Run, System
 from lit_mmembed.types import Score, Task
 
@@ -69,7 +69,7 @@ class Measured:
 
 def measured_rows(run: Run) -> list[Measured]:
     """Tasks by the paper's number, then the averages."""
-    known: dict[str, Task] = {}
+    known = {task.name: task for task in MBEIR_TASKS}
     for evaluation in run.evaluations:
         directory = run.data_of(evaluation)
         known.update({task.name: task for task in directory.tasks} if directory else {})
