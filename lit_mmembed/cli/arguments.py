@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all stages."""
     root = OneLineParser(prog="mmembed")
     stages = root.add_subparsers(dest="stage", required=True)
-    for add in (_shard, _tokenizer, _encode, _search, _mine, _evaluate, _compare, _report, _run, _doctor):
+    for add in (_shard, _tokenizer, _convert, _encode, _search, _mine, _evaluate, _compare, _report, _run, _doctor):
         add(stages)
     return root
 
@@ -57,6 +57,15 @@ def _tokenizer(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--data", type=Path, required=True, help="data directory")
     stage.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
     stage.add_argument("--vocab-size", type=int, default=4096, help="entries of the vocabulary")
+
+
+def _convert(stages: argparse._SubParsersAction) -> None:
+    stage = _stage(stages, "convert", "Turn a released checkpoint into a model folder.")
+    stage.add_argument("--uniir", type=Path, required=True, metavar="FILE", help="UniIR's clip_sf_large.pth")
+    stage.add_argument("--out", type=Path, required=True, help="model folder to make")
+    stage.add_argument("--architecture", default="ViT-L-14-quickgelu", help="open_clip's name of what was trained")
+    stage.add_argument("--config", type=Path, help="in its place: an open_clip model config in JSON")
+    stage.add_argument("--tokenizer", type=Path, help="tokenizer.json, where the architecture's own is not meant")
 
 
 def _encode(stages: argparse._SubParsersAction) -> None:

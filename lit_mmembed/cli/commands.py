@@ -9,6 +9,7 @@ LIGHTNING = {
 STAGES = {
     "shard": "turn a source into a data directory, or verify one",
     "tokenizer": "train a BPE tokenizer on a data directory's texts",
+    "convert": "turn a released checkpoint into a model folder",
     "encode": "embed queries or documents into a store",
     "search": "find the best documents of each query: a ranking from two stores",
     "mine": "take hard negatives from a ranking",

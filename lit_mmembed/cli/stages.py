@@ -59,6 +59,13 @@ def tokenizer(flags: argparse.Namespace) -> None:
     train_tokenizer(texts, flags.out, vocab_size=flags.vocab_size)
 
 
+def convert(flags: argparse.Namespace) -> None:
+    """`mmembed convert`."""
+    from lit_mmembed.cli.converting import convert as convert_checkpoint
+
+    convert_checkpoint(flags)
+
+
 def encode(flags: argparse.Namespace) -> None:
     """`mmembed encode`."""
     from lit_mmembed.cli.encoding import encode as encode_stage
@@ -172,7 +179,7 @@ def doctor(flags: argparse.Namespace) -> int:
 
 STAGES: dict[str, Callable[[argparse.Namespace], int | None]] = {
     function.__name__: function
-    for function in (shard, tokenizer, encode, search, mine, evaluate, compare, report, run, doctor)
+    for function in (shard, tokenizer, convert, encode, search, mine, evaluate, compare, report, run, doctor)
 }
 
 

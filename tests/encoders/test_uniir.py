@@ -86,3 +86,17 @@ def test_a_file_that_is_no_checkpoint_is_an_error_and_is_not_executed(encoder, t
     torch.save({"weights": {}}, tmp_path / "other.pth")
     with pytest.raises(InputError, match='no weights under "model"'):
         load_uniir(encoder, tmp_path / "other.pth")
+
+
+def test_convert_makes_a_model_folder_of_a_checkpoint(donor, tmp_path):
+    from lit_mmembed.encoders.pretrained import load_encoder
+    from tests.tiny import done, mmembed
+
+    checkpoint = uniir_file(tmp_path, donor)
+    donor.init_args(tmp_path)
+    where = ["--config", tmp_path / "open_clip.json", "--out", tmp_path / "model"]
+    done("convert", "--uniir", checkpoint, *where)
+    assert weights_hash(load_encoder(tmp_path / "model")) == weights_hash(donor)
+    refused = mmembed("convert", "--uniir", tmp_path / "open_clip.json", "--out", tmp_path / "other", *where[:2])
+    assert refused.status == 2
+    assert "no readable checkpoint" in refused.err
