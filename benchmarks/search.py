@@ -13,7 +13,7 @@ from benchmarks.measure import interleaved, ratio, save
 from lit_mmembed.retrieval.exact import ExactSearch
 from lit_mmembed.retrieval.rescoring import settle
 
-K, TILE, ROUNDS = 50, 32768, 7
+K, TILE, ROUNDS = 50, 32768, 5
 SHAPES = [(768, 200_000, 1024, 2.0, 1.35), (4096, 40_000, 512, 3.5, 1.2)]
 """Dimension, documents, queries, target beside FAISS, target beside the bare product."""
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from lit_mmembed.errors import InputError
-from lit_mmembed.retrieval.rescoring import relative_error, settle, shared
+from lit_mmembed.retrieval.rescoring import best_of_tile, relative_error, settle, shared
 
 LARGEST_GROUP = 64
 """Scores per maximum."""
@@ -34,6 +34,8 @@ CROWD = 1024
 
 Settle = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """From queries [L] and their rows [L, K] to the best scores and rows [L, k] in the declared order."""
+Crowd = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+"""From queries [L] and the start of a tile to its best scores and rows [L, k]."""
 
 
 class ExactSearch:
@@ -61,8 +63,13 @@ class ExactSearch:
         def in_order(queries: np.ndarray, row_LK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             return settle(query_Qd[queries], self.candidate_Nd, row_LK, k=k, tie_rank=self.tie_rank)
 
+        def crowd(queries: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+            rows = slice(start, start + self.tile)
+            score, place = best_of_tile(query_Qd[queries], self.candidate_Nd[rows], k, self.tie_rank[rows])
+            return score, place + start
+
         with _full_precision():
-            parts = [_Best(shared(query_Qd), k, buffers, in_order) for buffers in self._buffers]
+            parts = [_Best(shared(query_Qd), k, buffers, (in_order, crowd)) for buffers in self._buffers]
             for number, start in enumerate(range(0, len(pool_Nd), self.tile)):
                 part = parts[number % len(parts)]
                 tile_Td = part.buffers.tile(pool_Nd[start : start + self.tile])
@@ -98,8 +105,9 @@ class _Buffers:
 class _Best:
     """What may be among the best k of each query so far, on one device: sorted by the product's score, then padding."""
 
-    def __init__(self, query_Qd: Tensor, k: int, buffers: _Buffers, in_order: Settle) -> None:
-        self.k, self.in_order, self.buffers, self.device = k, in_order, buffers, buffers.device
+    def __init__(self, query_Qd: Tensor, k: int, buffers: _Buffers, settling: tuple[Settle, Crowd]) -> None:
+        self.k, self.buffers, self.device = k, buffers, buffers.device
+        self.in_order, self.crowd = settling
         self.query_dQ = query_Qd.to(self.device).T.contiguous()
         self.score_QK = torch.full((len(query_Qd), k), -torch.inf, device=self.device)
         self.row_QK = torch.full((len(query_Qd), k), -1, dtype=torch.int64, device=self.device)
@@ -119,7 +127,7 @@ class _Best:
         top_gQ = grouped_gGQ.amax(dim=1)
         least_Q = self._least(self.score_QK[:, self.k - 1], self._error_per_norm_Q)
         seen_gQ = top_gQ >= least_Q
-        if groups >= self.k and seen_gQ.sum() > 2 * self.k * len(least_Q):
+        if seen_gQ.sum() > 2 * self.k * len(least_Q):  # so there are more groups than k
             kth_Q = top_gQ.topk(self.k, dim=0).values[-1]  # k documents reach it: the k-th best cannot be below
             least_Q = torch.maximum(least_Q, self._least(kth_Q, self._error_per_norm_Q))
             seen_gQ = top_gQ >= least_Q
@@ -139,7 +147,19 @@ class _Best:
             score_MG = grouped_gGQ[group_M, :, query_M]
             hit, place = (score_MG >= least_Q[query_M].unsqueeze(1)).nonzero(as_tuple=True)
             if len(hit):
-                self._merge(query_M[hit], score_MG[hit, place], start + group_M[hit] * self._group + place)
+                self._hits(query_M[hit], score_MG[hit, place], start + group_M[hit] * self._group + place, start)
+
+    def _hits(self, query: Tensor, score: Tensor, row: Tensor, start: int) -> None:
+        """Merge hits; a query with very many of them (equal vectors, or nearly) is spared all but its best k."""
+        crowded = torch.bincount(query) > self.k + CROWD
+        if crowded.any():
+            queries = crowded.nonzero().flatten()
+            best_score, best_row = (torch.from_numpy(part) for part in self.crowd(queries.cpu().numpy(), start))
+            few = ~crowded[query]
+            query = torch.cat([query[few], queries.repeat_interleave(best_row.shape[1])])
+            score = torch.cat([score[few], best_score.flatten().to(self.device)])
+            row = torch.cat([row[few], best_row.flatten().to(self.device)])
+        self._merge(query, score, row)
 
     def _merge(self, query: Tensor, score: Tensor, row: Tensor) -> None:
         """Put the hits beside the best so far, one line per query, and drop what can no longer be among the best k."""

@@ -9,8 +9,8 @@ from lit_mmembed.errors import InputError
 from lit_mmembed.retrieval import exact
 from lit_mmembed.retrieval.exact import ExactSearch
 from lit_mmembed.retrieval.index import make_index
-from lit_mmembed.retrieval.rescoring import fixed_scores
-from tests.retrieval.pools import Pool, assert_found_as_naive, gaussian, pools
+from lit_mmembed.retrieval.rescoring import best_of_tile, fixed_scores
+from tests.retrieval.pools import Pool, assert_found_as_naive, gaussian, naive, nearly_equal, pools
 
 
 def exact_over(pool: Pool, tile: int | None = None) -> ExactSearch:
@@ -83,16 +83,18 @@ def test_a_pool_of_equal_vectors_is_ranked_by_id() -> None:
 
 
 def test_documents_that_differ_by_less_than_a_product_can_tell_keep_their_order() -> None:
-    base = np.random.default_rng(1).normal(size=512).astype(np.float32)
-    candidate = np.repeat(base[None], 3000, axis=0)
-    step = np.spacing(candidate[:, 0].max())
-    candidate[:, 0] += (np.arange(3000) % 1500).astype(np.float32) * step
-    pool = Pool(base[None], candidate, np.random.default_rng(2).permutation(3000), 40, 700)
+    pool = nearly_equal(2000)
     assert_found_as_naive(exact_over(pool), pool)
 
 
-def test_products_stay_in_full_precision_where_a_script_allowed_less() -> None:
-    pool = gaussian(500)
+def test_products_stay_in_full_precision_where_a_script_allowed_less(monkeypatch) -> None:
+    pool, during, mm = gaussian(500), [], torch.mm
+
+    def watched(*arguments, **options):
+        during.append(torch.get_float32_matmul_precision())
+        return mm(*arguments, **options)
+
+    monkeypatch.setattr(torch, "mm", watched)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
@@ -100,6 +102,7 @@ def test_products_stay_in_full_precision_where_a_script_allowed_less() -> None:
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
+    assert set(during) == {"highest"}
 
 
 def test_an_empty_pool_and_an_empty_block_find_nothing() -> None:
@@ -133,3 +136,22 @@ def test_a_gpu_finds_what_the_cpu_finds(kind, dtype) -> None:
     gpu_score, gpu_row = index.search(pool.query, 50)
     assert (gpu_score == score).all()
     assert (gpu_row == row).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(pools())
+def test_the_best_of_a_crowded_tile_are_those_of_a_naive_loop(pool) -> None:
+    if len(pool.query):
+        score, place = best_of_tile(pool.query, pool.candidate, pool.k, pool.tie_rank)
+        assert (score.tolist(), place.tolist()) == naive(pool.query, pool.candidate, pool.k, pool.tie_rank)
+
+
+def test_a_pair_whose_rounding_is_unclear_has_the_fixed_score_in_a_crowd_too() -> None:
+    """1 + 2**-24 lies between two float32; terms of 2**-53 tip it to one or the other, by the order of the sum."""
+    query = np.ones((1, 64), dtype=np.float32)
+    candidate = np.zeros((200, 64), dtype=np.float32)
+    candidate[:, 20], candidate[:, 40] = 1, 2.0**-24
+    candidate[:, 41:] = 2.0**-53 * np.random.default_rng(0).integers(-2, 3, (200, 23))
+    score, place = best_of_tile(query, candidate, 200, np.arange(200))
+    assert (score == fixed_scores(query, candidate, place)).all()
+    assert len(np.unique(score)) == 2

@@ -9,7 +9,7 @@ from lit_mmembed.errors import InputError
 from lit_mmembed.retrieval import faiss_index
 from lit_mmembed.retrieval.faiss_index import FlatFaiss, search_shards
 from lit_mmembed.retrieval.index import make_index
-from tests.retrieval.pools import Pool, assert_found_as_naive, gaussian, pools
+from tests.retrieval.pools import Pool, assert_found_as_naive, gaussian, nearly_equal, pools
 
 
 def faiss_over(pool: Pool) -> FlatFaiss:
@@ -39,6 +39,11 @@ def test_more_near_ties_than_the_margin_holds_are_left_to_the_exact_search() -> 
     candidate[100:400] = pool.query[0]  # the nearest of query 0, 300 times
     tie_rank = np.random.default_rng(3).permutation(3000)
     pool = pool._replace(candidate=candidate, tie_rank=tie_rank)
+    assert_found_as_naive(faiss_over(pool), pool)
+
+
+def test_near_ties_that_differ_by_less_than_a_product_can_tell_are_left_to_the_exact_search() -> None:
+    pool = nearly_equal(2000)
     assert_found_as_naive(faiss_over(pool), pool)
 
 
