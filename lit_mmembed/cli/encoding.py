@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from lit_mmembed.cli.progress import progress
 from lit_mmembed.cli.tables import print_scores
 from lit_mmembed.data.datamodule import RetrievalData, collections
 from lit_mmembed.data.directory import DataDirectory
@@ -17,6 +16,7 @@ from lit_mmembed.errors import InputError
 from lit_mmembed.evaluation.cells import HEADLINE
 from lit_mmembed.evaluation.mbeir import evaluate
 from lit_mmembed.files import atomic_file, write_json
+from lit_mmembed.progress import progress
 from lit_mmembed.retrieval.ranking import ranking_record, write_ranking
 from lit_mmembed.retrieval.search import join_rankings, search, search_stores
 from lit_mmembed.retrieval.store import Store

@@ -75,7 +75,7 @@ def encode(flags: argparse.Namespace) -> None:
 
 def search(flags: argparse.Namespace) -> None:
     """`mmembed search`."""
-    from lit_mmembed.cli.progress import progress
+    from lit_mmembed.progress import progress
     from lit_mmembed.retrieval.search import search as search_stage
 
     with progress("search", unit="queries") as step:

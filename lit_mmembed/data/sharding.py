@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lit_mmembed.errors import InputError
+from lit_mmembed.progress import progress
 
 if TYPE_CHECKING:
     from lit_mmembed.data.sources.base import Source
@@ -50,21 +51,28 @@ def write_source(source: Source, out: Path, *, kind: str, on_bad_sample: Literal
     """Write any source as a data directory; `kind` names it in the manifest."""
     from lit_mmembed.data.building import write_directory
 
-    write_directory(
-        out,
-        source.items(),
-        name=source.name,
-        source=kind,
-        tasks=source.tasks,
-        qrels=source.qrels(),
-        instructions_tsv=source.instructions_path,
-        pools=source.pools(),
-        repeats=source.repeats(),
-        licences=source.licences(),
-        on_bad_sample=on_bad_sample,
-    )
+    with progress("shard", unit="samples") as step:
+        write_directory(
+            out,
+            _counted(source.items(), step),
+            name=source.name,
+            source=kind,
+            tasks=source.tasks,
+            qrels=source.qrels(),
+            instructions_tsv=source.instructions_path,
+            pools=source.pools(),
+            repeats=source.repeats(),
+            licences=source.licences(),
+            on_bad_sample=on_bad_sample,
+        )
     _compare_with_published(out)
     return out
+
+
+def _counted(items: Iterable[Any], step: Callable[..., None]) -> Iterator[Any]:
+    for item in items:
+        yield item
+        step(1)
 
 
 def _mbeir(root: Path, options: dict[str, Any]) -> Source:

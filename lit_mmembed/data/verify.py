@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lit_mmembed.data.directory import DataDirectory
@@ -10,6 +10,9 @@ from lit_mmembed.data.reader import ShardReader, read_manifest, size_problems
 from lit_mmembed.data.shards import INDEX_FILE
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import content_hash, file_hash
+from lit_mmembed.progress import progress
+
+Step = Callable[..., None]
 
 FIX = "fetch or build the shard again"
 
@@ -19,17 +22,21 @@ def verify(folder: str | Path) -> list[str]:
 
     Damaged samples are named by shard, key and offset; damage between samples by shard.
     """
-    folder = Path(folder)
+    with progress("verify", unit="samples") as step:
+        return _problems(Path(folder), step)
+
+
+def _problems(folder: Path, step: Step) -> list[str]:
     if (folder / INDEX_FILE).exists():
-        return [str(problem) for problem in _shard_set_problems(folder)]
+        return [str(problem) for problem in _shard_set_problems(folder, step)]
     try:
         directory = DataDirectory(folder, on_bad_sample="skip")
     except InputError as broken:
         return [str(broken)]
-    return [str(problem) for problem in _directory_problems(directory)]
+    return [str(problem) for problem in _directory_problems(directory, step)]
 
 
-def _directory_problems(directory: DataDirectory) -> Iterator[InputError]:
+def _directory_problems(directory: DataDirectory, step: Step) -> Iterator[InputError]:
     manifest = directory.manifest
     content = {name: manifest.get(name) for name in ("schema", "name", "tasks", "parts", "files")}
     if content_hash(content) != manifest["hash"]:
@@ -41,10 +48,10 @@ def _directory_problems(directory: DataDirectory) -> Iterator[InputError]:
         if not path.exists() or file_hash(path) != expected:
             yield InputError("the file is missing or damaged", file=path, fix="shard the data again")
     for part, expected in manifest["parts"].items():
-        yield from _shard_set_problems(directory.path / part, expected)
+        yield from _shard_set_problems(directory.path / part, step, expected)
 
 
-def _shard_set_problems(folder: Path, expected: str | None = None) -> Iterator[InputError]:
+def _shard_set_problems(folder: Path, step: Step, expected: str | None = None) -> Iterator[InputError]:
     try:
         manifest = read_manifest(folder)
     except InputError as broken:
@@ -55,7 +62,11 @@ def _shard_set_problems(folder: Path, expected: str | None = None) -> Iterator[I
         yield InputError("the manifest does not match its hash", file=folder / "manifest.json", fix=FIX)
     yield from size_problems(folder, manifest)
     reader = ShardReader(folder, on_bad_sample="skip")
-    damaged = [problem for row in range(len(reader)) if (problem := reader.check(row))]
+    damaged = []
+    for row in range(len(reader)):
+        if problem := reader.check(row):
+            damaged.append(problem)
+        step(1)
     yield from damaged
     shards_with_damage = {problem.file for problem in damaged}
     for shard in manifest["shards"]:

@@ -14,9 +14,10 @@ from lit_mmembed.encoders.base import Encoder
 from lit_mmembed.encoders.pretrained import weights_hash
 from lit_mmembed.files import read_json, write_json
 from lit_mmembed.mining.miner import mine
+from lit_mmembed.progress import progress
 from lit_mmembed.retrieval.search import search
 from lit_mmembed.training.encoding import encode_collection
-from lit_mmembed.types import Side
+from lit_mmembed.types import FOLDERS, Side
 
 NEGATIVES_FILE = "negatives.parquet"
 STATISTICS_FILE = "statistics.json"
@@ -95,16 +96,18 @@ class MineNegatives(Callback):
         _discard_other_weights(work, weights, trainer.is_global_zero)
         trainer.strategy.barrier("mining")
         for side, store in stores.items():
-            encode_collection(
-                encoder,
-                data,
-                store,
-                collection=(side, self.split),
-                weights=weights,
-                device=pl_module.device,
-                place=(trainer.global_rank, trainer.world_size),
-                barrier=lambda: trainer.strategy.barrier("encode"),
-            )
+            with progress(f"mining: encode {FOLDERS[side]}", total=len(data.rows_to_encode(side, self.split))) as step:
+                encode_collection(
+                    encoder,
+                    data,
+                    store,
+                    collection=(side, self.split),
+                    weights=weights,
+                    device=pl_module.device,
+                    place=(trainer.global_rank, trainer.world_size),
+                    barrier=lambda: trainer.strategy.barrier("encode"),
+                    progress=step if trainer.is_global_zero else None,
+                )
         if trainer.is_global_zero:
             self._search_and_mine(target, work, data)
         trainer.strategy.barrier("mined")
@@ -112,7 +115,8 @@ class MineNegatives(Callback):
     def _search_and_mine(self, target: Path, work: Path, data: RetrievalData) -> None:
         run = work / "run.parquet"
         if not run.exists():
-            search(work / "queries", work / "candidates", run, depth=self.depth, index=self.index)
+            with progress("mining: search", unit="queries") as step:
+                search(work / "queries", work / "candidates", run, depth=self.depth, index=self.index, progress=step)
         mine(
             run=run,
             queries=data.path / "queries" / self.split,
