@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lit_mmembed.evaluation.report.collect import Run, table_order
+from lit_mmembed.evaluation.report.collect import MODELS, Run, table_order
 from lit_mmembed.evaluation.report.curves import Panel, panels_of
 from lit_mmembed.evaluation.report.differences import difference_tables
 from lit_mmembed.evaluation.report.gallery import Gallery, gallery_of
@@ -23,8 +23,8 @@ class Content:
     """The report before it takes a form."""
 
     name: str
-    models: Sequence[str]
-    """In the order that gives them their colours."""
+    styles: Mapping[str, int]
+    """Model -> its colour and dash, in the order of the tables. A known model has the same in every report."""
     headline: Headline
     scores: Sequence[Table]
     differences: Sequence[Table]
@@ -41,10 +41,12 @@ def content_of(run: Run) -> Content:
     rows = measured_rows(run)
     trained = {stage.system for stage in run.of_command("fit")}
     models = list(dict.fromkeys(system.model for system in sorted({*run.systems, *trained}, key=table_order)))
+    known = list(dict.fromkeys((*MODELS, *models)))
+    styles = {model: known.index(model) for model in models}
     content = Content(
         name=run.name,
-        models=models,
-        headline=headline_of(run, rows, models),
+        styles=styles,
+        headline=headline_of(run, rows, styles),
         scores=score_tables(run, rows),
         differences=difference_tables(run, rows),
         panels=panels_of(run),

@@ -112,8 +112,8 @@ def _signed(points: float) -> Cell:
 def _notes(run: Run, pairs: Sequence[Comparison]) -> list[str]:
     seeds = sorted({_paired_seeds(run, pair) for pair in pairs})
     several = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
-    spread = "mean ± standard deviation over" if seeds[-1] > 1 else "of"
-    notes = [f"Percentage points, {spread} {several} paired seed{'s' if seeds[-1] > 1 else ''}."]
+    spread = f"mean ± standard deviation over {several} paired seeds" if seeds[-1] > 1 else "on one seed"
+    notes = [f"Percentage points, {spread}."]
     notes += [text for other, text in EXPLAINED.items() if any(pair.label == f"M_hard − {other}" for pair in pairs)]
     if seeds[0] < ENOUGH_SEEDS:
         notes.append(f"Fewer than {ENOUGH_SEEDS} paired seeds: {NO_CLAIM}.")

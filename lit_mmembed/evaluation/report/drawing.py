@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from lit_mmembed.evaluation.report.curves import Panel
 from lit_mmembed.files import atomic_file
 
 WIDTH, HEIGHT = 340, 210
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 8, 26
+LEFT, RIGHT, TOP, BOTTOM = 54, 10, 8, 26
 COLOURS = ("#2f6db3", "#8a7a2c", "#c2412d", "#2b8a6b", "#7d5ba6")
 DASHES = ("-", "--", "-", "-.", ":")
 DPI = 110
@@ -48,16 +48,16 @@ class Drawing:
     curves: Sequence[DrawnCurve]
 
 
-def drawings_of(panels: Sequence[Panel], models: Sequence[str]) -> list[tuple[str, list[Drawing]]]:
+def drawings_of(panels: Sequence[Panel], styles: Mapping[str, int]) -> list[tuple[str, list[Drawing]]]:
     """Lay panels out by group; those of one measure share their axes, so that groups can be compared."""
     groups: dict[str, list[Drawing]] = {}
     for panel in panels:
         alike = [other for other in panels if other.measure == panel.measure]
-        groups.setdefault(panel.group, []).append(_drawing(panel, alike, models))
+        groups.setdefault(panel.group, []).append(_drawing(panel, alike, styles))
     return list(groups.items())
 
 
-def write_png(path: Path, panels: Sequence[Panel], models: Sequence[str]) -> None:
+def write_png(path: Path, panels: Sequence[Panel], styles: Mapping[str, int]) -> None:
     """Draw all panels into one PNG, for Markdown: a row per measure, a column per group."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -71,7 +71,7 @@ def write_png(path: Path, panels: Sequence[Panel], models: Sequence[str]) -> Non
         axis = axes[measures.index(panel.measure), groups.index(panel.group)]
         axis.set_title(", ".join(filter(None, (panel.measure, panel.group))), fontsize=9)
         for curve in panel.curves:
-            style = models.index(curve.model) % len(COLOURS)
+            style = styles[curve.model] % len(COLOURS)
             axis.plot(
                 curve.steps, curve.mean, color=COLOURS[style], linestyle=DASHES[style], label=curve.model, linewidth=1.4
             )
@@ -93,7 +93,7 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
     return [round(place * size, 12) for place in range(first, last + 1)]
 
 
-def _drawing(panel: Panel, alike: Sequence[Panel], models: Sequence[str]) -> Drawing:
+def _drawing(panel: Panel, alike: Sequence[Panel], styles: Mapping[str, int]) -> Drawing:
     curves = [curve for other in alike for curve in other.curves]
     rows = ticks(min(min(curve.low) for curve in curves), max(max(curve.high) for curve in curves))
     furthest = max(max(curve.steps) for curve in curves)
@@ -112,7 +112,7 @@ def _drawing(panel: Panel, alike: Sequence[Panel], models: Sequence[str]) -> Dra
     for curve in panel.curves:
         band = points(curve.steps, curve.high) + points(curve.steps, curve.low)[::-1] if curve.seeds > 1 else []
         line = " ".join(points(curve.steps, curve.mean))
-        style = models.index(curve.model) % len(COLOURS)
+        style = styles[curve.model] % len(COLOURS)
         drawn.append(DrawnCurve(curve.model, style, line, " ".join(band), f"{curve.mean[-1]:.3g}"))
     return Drawing(
         panel.measure,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,14 +35,14 @@ class Headline:
     findings: Sequence[str]
 
 
-def headline_of(run: Run, rows: Sequence[Measured], models: Sequence[str]) -> Headline:
+def headline_of(run: Run, rows: Sequence[Measured], styles: Mapping[str, int]) -> Headline:
     """Say what was run and what came out."""
     mean = MEAN if any(row.name == MEAN for row in rows) else rows[0].name
     groups: dict[str, list[Card]] = {}
     for system in run.systems:
         group, model = column_label(run.systems, system)
         hit, accuracy = (percent(summarize(run, system, "global", measure, mean)) for measure in (HIT, ACCURACY))
-        groups.setdefault(group, []).append(Card(model, models.index(model), hit, accuracy))
+        groups.setdefault(group, []).append(Card(model, styles[model], hit, accuracy))
     name = hit_name(rows).partition(" ")[0]
     return Headline(_sentence(run, rows), name, list(groups.items()), findings_of(run, mean, name))
 

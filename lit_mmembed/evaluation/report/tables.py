@@ -31,8 +31,8 @@ DIRECTION_ONLY = (
 )
 BOLD = "Bold: the highest mean of the row, which is no test."
 BESIDE = {
-    HIT: "Table 1; a task's figure is the mean of the paper's rows of that task number.",
-    ACCURACY: "Table 2 has MSCOCO alone: T1 and T4.",
+    HIT: "From Table 1: a task's figure is the mean of the paper's rows of that task number.",
+    ACCURACY: "From Table 2, which has MSCOCO alone: T1 and T4.",
 }
 OWN_ROWS = {HIT: "The paper's figures are those of the same rows (Table 1).", ACCURACY: "The paper's are of Table 2."}
 

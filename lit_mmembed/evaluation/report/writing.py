@@ -28,7 +28,7 @@ def write_page(path: Path, content: Content) -> Path:
     )
     text = environment.get_template("page.html").render(
         content=content,
-        drawings=drawings_of(content.panels, content.models),
+        drawings=drawings_of(content.panels, content.styles),
         frame={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "top": TOP},
     )
     with atomic_file(path) as partial:
@@ -44,7 +44,7 @@ def write_markdown(path: Path, content: Content) -> None:
     figure = path.with_name(CURVES_FILE)
     figure.unlink(missing_ok=True)
     if content.panels:
-        write_png(figure, content.panels, content.models)
+        write_png(figure, content.panels, content.styles)
         parts.append(f"## Training\n\n![Training and validation curves]({CURVES_FILE})")
     parts += [markdown(table) for table in content.mining]
     facts = "\n".join(f"- {name}: {value}" for name, value in content.provenance.facts)
