@@ -1,6 +1,7 @@
 # Two commands set everything up on a fresh machine: `make quickstart` and `make test`.
 PYTHON ?= python3
 VENV := .venv
+TEST_WORKERS ?= 2
 BIN := $(VENV)/bin
 # OpenMP's threads spin while they wait: beside any other busy process, two of them are 20 times slower than one.
 export OMP_WAIT_POLICY = PASSIVE
@@ -14,13 +15,14 @@ quickstart: install       ## EmojiBEIR: shards, M_rand, mining, M_hard, evaluati
 
 smoke: install            ## The same story with a few steps (at most 90 seconds)
 	$(OFFLINE) $(BIN)/mmembed run experiments/emoji_beir/quickstart.yaml --smoke
+	@echo "The report: runs/emoji_clip_sf_smoke/shared/report/index.html"
 
 study: install            ## M_rand, control, M_hard; with and without instructions; 3 seeds (more than an hour on 2 cores)
 	for seed in 0 1 2; do for recipe in study study_no_instructions; do \
 	  $(OFFLINE) $(BIN)/mmembed run experiments/emoji_beir/$$recipe.yaml --seed $$seed || exit 1; done; done
 
 test: install             ## Every test but the slow ones (under 15 minutes on 2 cores)
-	$(OFFLINE) $(BIN)/python -m pytest -m "not slow and not gpu"
+	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n $(TEST_WORKERS) --dist loadfile
 
 kill-test: install        ## Kills `mmembed run` 20 times at random points and compares with an uninterrupted run
 	$(OFFLINE) $(BIN)/python -m pytest -m slow tests/cli/test_killed.py -s --timeout=7200
