@@ -65,8 +65,12 @@ class ExactSearch:
 
         def crowd(queries: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
             rows = slice(start, start + self.tile)
-            score, place = best_of_tile(query_Qd[queries], self.candidate_Nd[rows], k, self.tie_rank[rows])
-            return score, place + start
+            step = max(1, GROUPS_AT_A_TIME * LARGEST_GROUP // self.tile)
+            parts = [
+                best_of_tile(query_Qd[queries[first : first + step]], self.candidate_Nd[rows], k, self.tie_rank[rows])
+                for first in range(0, len(queries), step)
+            ]
+            return np.concatenate([score for score, _ in parts]), start + np.concatenate([place for _, place in parts])
 
         with _full_precision():
             parts = [_Best(shared(query_Qd), k, buffers, (in_order, crowd)) for buffers in self._buffers]
