@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 
 class WandbRun(WandbLogger):
@@ -30,3 +31,11 @@ class WandbRun(WandbLogger):
         mode: Literal["offline", "online"] = "offline" if offline else "online"
         parts = folder.resolve().parts[-3:]
         super().__init__(name=name or "/".join(parts), save_dir=folder, project=project, mode=mode, offline=offline)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Close the run: the next stage in this process must not go on writing into it."""
+        super().finalize(status)
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
+            self._experiment = None
