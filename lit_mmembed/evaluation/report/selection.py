@@ -51,6 +51,7 @@ def shown_evaluations(run: Run) -> list[Evaluation]:
 
 def read_top(path: Path) -> Ranking:
     """The best few documents of each query, without reading the rest of the ranking."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from lit_mmembed.retrieval.ranking import from_pairs, is_parquet, read_ranking
@@ -58,7 +59,8 @@ def read_top(path: Path) -> Ranking:
     if not is_parquet(path) or "rank" not in pq.read_schema(path).names:
         return read_ranking(path)
     table = pq.read_table(path, columns=["qid", "did", "score"], filters=[("rank", "<=", DEPTH)])
-    return from_pairs(table["qid"].to_pylist(), table["did"].to_pylist(), table["score"].to_numpy())
+    qids, dids = (table[name].cast(pa.large_string()).combine_chunks() for name in ("qid", "did"))
+    return from_pairs(qids, dids, table["score"].to_numpy())
 
 
 def select(directory: DataDirectory, split: str, rankings: Mapping[str, Ranking]) -> dict[Task, list[Outcome]]:
