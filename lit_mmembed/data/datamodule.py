@@ -211,12 +211,15 @@ class RetrievalData(lightning.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _position(self, batches: int) -> tuple[int, int]:
+        """Return (epoch, batch) to start from: what the trainer's counters say, which a resume has restored."""
         if self.trainer is None:
             return 0, 0
         loop = self.trainer.fit_loop
-        epoch = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        epoch: Any = loop.epoch_progress.current
         done = loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
-        return (epoch + 1, 0) if done >= batches else (epoch, done)
+        if epoch.processed == epoch.started:  # between two epochs: the batches are those of the last one
+            return epoch.processed, 0
+        return (epoch.processed + 1, 0) if done >= batches else (epoch.processed, done)
 
 
 def collections(name: str) -> list[tuple[Side, str]]:

@@ -89,7 +89,8 @@ def slice_for(batch: list[Draw], rank: int, world: int) -> list[Draw]:
 class EpochSampler:
     """A batch sampler over `Draw`s for one process, which can start inside an epoch.
 
-    Lightning calls `set_epoch` before each epoch; for the epoch that `resume` named it changes nothing.
+    Lightning calls `set_epoch` before each epoch, but only of what a loader or a batch sampler names `sampler`; for the
+    epoch that `resume` named it changes nothing.
     """
 
     def __init__(self, order: BatchOrder, *, rank: int = 0, world: int = 1) -> None:
@@ -107,6 +108,11 @@ class EpochSampler:
         epoch, first = self._epoch, self._first
         for number in range(first, self.order.batches()):
             yield slice_for(self.order.batch(epoch, number), self.rank, self.world)
+
+    @property
+    def sampler(self) -> EpochSampler:
+        """This object: where Lightning looks for `set_epoch`."""
+        return self
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of `epoch`, unless that is the epoch already."""

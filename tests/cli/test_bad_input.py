@@ -376,10 +376,10 @@ def test_a_folder_that_may_not_be_written_is_one_line(source, tmp_path, monkeypa
 
 
 def test_a_class_outside_the_allow_list_is_refused_and_can_be_allowed(tiny, tmp_path):
-    flag = "--trainer.callbacks+=tests.training.stopping.StopAt"
+    flag = "--trainer.callbacks+=tests.training.callbacks.StopAt"
     flags = tiny.fit(tmp_path / "run", flag, "--trainer.callbacks.init_args.step=1000")
     line = refused(*flags)
-    assert "tests.training.stopping.StopAt" in line
+    assert "tests.training.callbacks.StopAt" in line
     assert not (tmp_path / "run").exists()
     done(*flags, "--allow-imports=tests")
     assert (tmp_path / "run/model").exists()

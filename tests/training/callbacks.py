@@ -1,10 +1,14 @@
-"""A callback that interrupts training, as a crash does; a YAML may name it with `--allow-imports=tests`."""
+"""Callbacks that interrupt training, as a crash does, and that watch it: for YAMLs, with `--allow-imports=tests`."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lit_mmembed.types import Batch
 
 
 class Stopped(RuntimeError):
@@ -20,3 +24,16 @@ class StopAt(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step >= self.step:
             raise Stopped
+
+
+class KeepBatches(Callback):
+    """Appends what every batch of a process holds to the file PATH.RANK: ids of documents, known positives, task."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+        names = ("document_ids", "positive", "known_positives", "task")
+        kept = {name: getattr(batch, name).tolist() for name in names}
+        with self.path.with_name(f"{self.path.name}.{trainer.global_rank}").open("a") as stream:
+            stream.write(json.dumps({"epoch": trainer.current_epoch, "step": trainer.global_step, **kept}) + "\n")

@@ -33,7 +33,12 @@ class ResumePoint(Checkpoint):
     """Keeps one `resume.ckpt` in the run folder, renewed every `every_n_steps` optimizer steps.
 
     It holds everything that the next step depends on: weights, optimizer, schedule, Lightning's counters (which are
-    also the position in the data) and the length of the log. The last batch of an epoch is left to the epoch's end.
+    also the position in the data) and the length of the log.
+
+    Lightning logs a step, and validates after it, behind the last hook of that step. So the state is taken there and
+    written before the next step, when the log is complete; tensors are not copied, nothing changes them in between.
+    After an epoch's last batch nothing is taken: a run that is killed there repeats a few steps, and then what belongs
+    to the epoch's end (mining), which Lightning would leave out.
     """
 
     def __init__(self, folder: str | Path, *, every_n_steps: int = 100) -> None:
@@ -41,51 +46,55 @@ class ResumePoint(Checkpoint):
         self.path = Path(folder) / RESUME_FILE
         self.every_n_steps = every_n_steps
         self._saved_at = 0
+        self._log_size = 0
+        self._taken: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
+        """Cut the log back to where the checkpoint was taken; a run from the start begins an empty one."""
+        for logger in _logs(trainer):
+            logger.cut_back(self._log_size)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Write the state that the last step left, if it was taken."""
+        if self._taken is None:
+            return
+        self._taken["callbacks"][self.state_key]["log_size"] = sum(logger.size() for logger in _logs(trainer))
+        trainer.strategy.save_checkpoint(self._taken, self.path)
+        trainer.strategy.barrier("resume")
+        self._taken = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when due, but not on an epoch's last batch nor just before a validation.
-
-        Lightning takes a validation that follows a restored step for done, and its scores would be missing.
-        """
-        before_validation = trainer.val_check_batch and trainer.global_step % trainer.val_check_batch == 0
-        if batch_idx + 1 < trainer.num_training_batches and not before_validation:
-            self._save_if_due(trainer)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
-        """Save when due."""
-        self._save_if_due(trainer)
+        """Take the state when due, but not on an epoch's last batch nor between two steps' batches."""
+        is_due = trainer.global_step - self._saved_at >= self.every_n_steps
+        is_last = batch_idx + 1 >= trainer.num_training_batches
+        if is_due and not is_last and (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not _is_trial(trainer):
+            self._saved_at = trainer.global_step
+            self._taken = trainer._checkpoint_connector.dump_checkpoint()
 
     def on_train_end(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
         """Save the last step, so that whatever follows training can be repeated without it."""
-        if trainer.global_step != self._saved_at and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._save(trainer)
+        if not _is_trial(trainer):
+            self._saved_at, self._taken = trainer.global_step, None
+            self._log_size = sum(logger.size() for logger in _logs(trainer))
+            trainer.save_checkpoint(self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        """The length of the log at this point."""
+        """The step, and the length of the log at this point."""
         return {"log_size": self._log_size, "step": self._saved_at}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember it until the loggers are there."""
-        self._log_size_to_restore = state_dict["log_size"]
+        self._log_size = state_dict["log_size"]
         self._saved_at = state_dict["step"]
 
-    def on_train_start(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
-        """Cut the log back to where the checkpoint was taken; a run from the start begins an empty one."""
-        for logger in trainer.loggers:
-            if isinstance(logger, JsonLinesLogger):
-                logger.cut_back(self._log_size_to_restore)
 
-    _log_size = 0
-    _log_size_to_restore = 0
+def _logs(trainer: Trainer) -> list[JsonLinesLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, JsonLinesLogger)]
 
-    def _save_if_due(self, trainer: Trainer) -> None:
-        if trainer.global_step - self._saved_at >= self.every_n_steps and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._save(trainer)
 
-    def _save(self, trainer: Trainer) -> None:
-        self._saved_at = trainer.global_step
-        loggers = [logger for logger in trainer.loggers if isinstance(logger, JsonLinesLogger)]
-        self._log_size = loggers[0].size() if loggers else 0
-        trainer.save_checkpoint(self.path)
+def _is_trial(trainer: Trainer) -> bool:
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
