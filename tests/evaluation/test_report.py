@@ -230,3 +230,14 @@ def test_two_evaluations_of_one_model_are_told_apart_by_their_stages(tmp_path) -
 
 def test_every_task_of_the_world_is_a_row(tables) -> None:
     assert list(tables[HIT])[: len(TASKS)] == list(ROWS.values())
+
+
+def test_equal_systems_are_higher_in_no_seed(study, tmp_path) -> None:
+    run = shutil.copytree(study, tmp_path / "toy")
+    for seed in range(3):
+        folder = run / f"seed{seed}/with_instructions"
+        shutil.copy(folder / "evaluate_M_rand/scores.jsonl", folder / "evaluate_M_hard/scores.jsonl")
+    report(run, tmp_path / "out")
+    text = (tmp_path / "out/report.md").read_text()
+    equal = "0.0 ± 0.0 points (higher in 0 of 3 seeds)"
+    assert f"M_hard minus M_rand, with instructions: hit@5 {equal}, M.A.@1 {equal}." in text
