@@ -145,7 +145,7 @@ def collect(run_dir: Path, *, without: Path | None = None) -> Run:
     """
     if not run_dir.is_dir():
         raise InputError("is not a folder", file=run_dir, fix="name a run folder that `mmembed run` has made")
-    marks = [*run_dir.glob(f"{SHARED}/*/{STAGE_FILE}"), *run_dir.glob(f"seed*/**/{STAGE_FILE}")]
+    marks = [*run_dir.glob(f"{SHARED}/*/{STAGE_FILE}"), *run_dir.glob(f"seed*/*/*/{STAGE_FILE}")]
     stages = sorted((_stage(run_dir, mark) for mark in marks), key=_stage_order)
     evaluated = [stage for stage in stages if stage.command == "evaluate" and (stage.folder / SCORES_FILE).exists()]
     if not evaluated:
@@ -211,7 +211,7 @@ def _evaluations(stages: Sequence[Stage]) -> list[Evaluation]:
 
 
 def _unfinished(run_dir: Path, without: Path | None) -> tuple[str, ...]:
-    marks = [*run_dir.glob(f"{SHARED}/*/{STARTED_FILE}"), *run_dir.glob(f"seed*/**/{STARTED_FILE}")]
+    marks = [*run_dir.glob(f"{SHARED}/*/{STARTED_FILE}"), *run_dir.glob(f"seed*/*/*/{STARTED_FILE}")]
     own = None if without is None else without.resolve()
     folders = [mark.parent for mark in marks if not (mark.parent / STAGE_FILE).exists()]
     return tuple(sorted(folder.relative_to(run_dir).as_posix() for folder in folders if folder.resolve() != own))
