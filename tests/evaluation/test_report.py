@@ -103,6 +103,7 @@ def test_three_paired_seeds_carry_a_finding_and_two_are_said_not_to(study, writt
     row = tables_of(text)["Differences in hit@5, global pool"][ROWS["toy_task0"]]
     assert row["with instructions: M_hard − control"] == signed(gaps)
     assert "mean ± standard deviation over 2 to 3 paired seeds" in text
+    assert "Fewer than 3 paired seeds: not enough seeds for a claim." in text
     [finding] = [line for line in text.splitlines() if line.startswith("M_hard minus control")]
     assert finding.endswith("of 2 seeds); not enough seeds for a claim.")
     [finding] = [line for line in text.splitlines() if line.startswith("M_hard minus M_rand")]
