@@ -73,11 +73,11 @@ def gaussian(documents, *, queries=8, dimension=32, k=10, tile=1 << 15, dtype="f
     )
 
 
-def nearly_equal(documents):
-    """What a collapsed encoder makes: vectors that differ in their last bits only."""
-    generator = np.random.default_rng(1)
-    base = generator.normal(size=256)
-    candidate = base * (1 + 2.0**-24 * generator.integers(-2, 3, (documents, 256)))
+def nearly_equal(documents, *, bits=24, seed=0):
+    """What a collapsed encoder makes: vectors that are equal but for their last bits."""
+    generator = np.random.default_rng(seed)
+    base = np.abs(generator.normal(size=256))
+    candidate = base * (1 + 2.0**-bits * generator.integers(-2, 3, (documents, 256)))
     return Pool(
         query=base[None].astype(np.float32),
         candidate=candidate.astype(np.float32),

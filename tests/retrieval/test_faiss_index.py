@@ -42,9 +42,12 @@ def test_more_near_ties_than_the_margin_holds_are_left_to_the_exact_search() -> 
     assert_found_as_naive(faiss_over(pool), pool)
 
 
-def test_near_ties_that_differ_by_less_than_a_product_can_tell_are_left_to_the_exact_search() -> None:
-    pool = nearly_equal(2000)
-    assert_found_as_naive(faiss_over(pool), pool)
+@pytest.mark.parametrize("documents", [60, 300])
+@pytest.mark.parametrize("bits", [24, 22, 21, 20, 19])
+def test_near_ties_that_a_product_may_swap_are_left_to_the_exact_search(documents, bits) -> None:
+    for seed in range(3):
+        pool = nearly_equal(documents, bits=bits, seed=seed)._replace(k=5)
+        assert_found_as_naive(faiss_over(pool), pool)
 
 
 def test_an_ordinary_pool_is_searched_by_faiss_alone(monkeypatch) -> None:
