@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import shutil
@@ -17,7 +18,7 @@ from lit_mmembed.data.directory import DataDirectory
 from lit_mmembed.encoders.pretrained import load_encoder, weights_hash
 from lit_mmembed.retrieval.store import Store
 from lit_mmembed.types import Side, stable_id
-from tests.tiny import ROOT, SMALL_CLIP, Tiny, done, files_below, json_lines, rows
+from tests.tiny import SMALL_CLIP, Tiny, done, files_below, json_lines, rows
 from tests.training.callbacks import Stopped
 
 ALLOW = "--allow-imports=tests"
@@ -294,18 +295,23 @@ def test_wandb_offline_lies_inside_the_run_folder_with_a_table_of_pictures(tiny,
     monkeypatch.setenv("WANDB_SILENT", "true")
     for name in ("first", "second"):
         folder = tmp_path / name
-        flags = ("-c", str(ROOT / "experiments/mine.yaml"), "-c", str(ROOT / "experiments/wandb.yaml"))
-        fit(tiny, folder, *flags, trainer__max_steps=4)
+        fit(tiny, folder, "-c", "experiments/mine.yaml", "-c", "experiments/wandb.yaml", trainer__max_steps=4)
         [run] = (folder / "wandb").glob("offline-run-*")
         assert list(run.glob("run-*.wandb"))
-        [table] = (run / "files/media/table").glob("retrieved*.table.json")
-        content = json.loads(table.read_text())
-        assert content["columns"][:4] == ["task", "query", "query image", "rank 1"]
-        assert len(content["data"]) == 2 * 4  # two queries of each task
-        shown = [cell for row in content["data"] for cell in row[3:]]
-        assert all(cell["_type"] == "image-file" for cell in shown)
-        captions = {cell["caption"].partition(":")[0] for cell in shown}
-        assert captions <= {"query", "right", "other", "wrong modality"}
-        pictures = list((folder / "wandb").rglob("*.png")) + list((folder / "media").rglob("*.png"))
-        assert len(pictures) >= 8 * 5
+        assert list((run / "files/media/table").glob("retrieved*.table.json"))
+        staged = [path.read_bytes() for path in (folder / "artifacts/staging").iterdir()]
+        table = next(json.loads(file) for file in staged if b"rank 1" in file and b"image-file" in file)
+        assert table["columns"][:4] == ["task", "query", "query image", "rank 1"]
+        assert len(table["data"]) == 2 * 4  # two queries of each task
+        digests = {hashlib.sha256(file).hexdigest() for file in staged if file.startswith(b"\x89PNG")}
+        for row in table["data"]:
+            assert (row[2] is None) == (row[0] in ("mscoco_task0", "webqa_task1"))
+            cells = [cell for cell in row[2:] if cell is not None]
+            assert {cell["sha256"] for cell in cells} <= digests
+            assert {cell["caption"].partition(":")[0] for cell in cells} <= {
+                "query",
+                "right",
+                "other",
+                "wrong modality",
+            }
     assert not (tmp_path / "elsewhere").exists()
