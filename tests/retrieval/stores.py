@@ -9,11 +9,11 @@ from lit_mmembed.retrieval.store import Store, StoreWriter
 MADE_BY = {"weights_hash": "w" * 64, "data_hash": "d", "side": "candidate", "split": "test", "prompts": "first"}
 
 
-def writer(path, count, dimension=8, *, dtype="float16", **manifest):
+def writer(path, count, dimension=8, *, dtype="float16", names="d{}", **manifest):
     """A writer of rows d0, d1, ... of the modalities 0, 1, 2, 0, ..."""
     return StoreWriter(
         path,
-        ids=[f"d{row}" for row in range(count)],
+        ids=[names.format(row) for row in range(count)],
         modality=np.arange(count) % 3,
         task=np.full(count, -1),
         dimension=dimension,

@@ -112,7 +112,7 @@ def test_a_torn_end_of_a_journal_is_not_believed(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "difference", [{"weights_hash": "other"}, {"dtype": "float32"}, {"dimension": 4}, {"count": 7}]
+    "difference", [{"weights_hash": "other"}, {"names": "e{}"}, {"dtype": "float32"}, {"dimension": 4}, {"count": 7}]
 )
 def test_a_partial_store_of_anything_else_is_discarded(tmp_path, difference) -> None:
     first = writer(tmp_path / "store", 6)
