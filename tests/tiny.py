@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ WORDS = (
     *("tower", "small", "boat", "wild", "horse", "warm", "bread", "cold", "river"),
 )
 TASK_NAMES = {0: "mscoco_task0", 3: "mscoco_task3", 7: "cirr_task7", 1: "webqa_task1"}
+TEXT_ONLY, IMAGE_ONLY = {1: "webqa_task1"}, {4: "nights_task4"}
 SPLITS = {"train": (0, 10), "val": (10, 14), "test": (14, 18)}
 """Concepts (of 18) that each split's queries ask for; every pool holds all of them."""
 
@@ -63,20 +64,22 @@ def done(*arguments: object) -> Ran:
     return ran
 
 
-def write_source(root: Path) -> Path:
-    """M-BEIR's layout with four rows: text to image, image to text, both to image, text to text."""
+def write_source(root: Path, names: Mapping[int, str] = TASK_NAMES) -> Path:
+    """M-BEIR's layout with these rows: 10 queries of each to train on, 4 to validate, 4 to test; 18 documents each."""
     concepts = range(18)
     documents = [candidate(f"9:{n}", image=n) for n in concepts]
     documents += [candidate(f"9:{100 + n}", text=_caption(n)) for n in concepts]
     documents += [candidate(f"8:{n}", image=50 + n) for n in concepts]
     documents += [candidate(f"2:{n}", text=f"{_caption(n)} It stands in an article.") for n in concepts]
+    if 4 in names:
+        documents += [candidate(f"4:{n}", image=50 + n) for n in concepts]
     for split, (first, end) in SPLITS.items():
-        asked = {task: [_query(task, n, split) for n in range(first, end)] for task in TASK_NAMES}
         write_lines(root / f"cand_pool/global/mbeir_union_{split}_cand_pool.jsonl", documents)
-        for task, records in asked.items():
-            write_lines(root / f"query/{split}/mbeir_{TASK_NAMES[task]}_{split}.jsonl", records)
+        for task, name in names.items():
+            records = [_query(task, n, split) for n in range(first, end)]
+            write_lines(root / f"query/{split}/mbeir_{name}_{split}.jsonl", records)
             lines = [f"{row['qid']} 0 {did} 1 {task}\n" for row in records for did in row["pos_cand_list"]]
-            qrels = root / f"qrels/{split}/mbeir_{TASK_NAMES[task]}_{split}_qrels.txt"
+            qrels = root / f"qrels/{split}/mbeir_{name}_{split}_qrels.txt"
             qrels.parent.mkdir(parents=True, exist_ok=True)
             qrels.write_text("".join(lines))
     images = root / "mbeir_images/a"
@@ -96,6 +99,8 @@ def _query(task: int, n: int, split: str) -> dict:
         return query(f"9:{number}", 0, [f"9:{n}", f"9:{(n + 1) % 18}"], text=_caption(n))
     if task == 3:
         return query(f"9:{500 + number}", 3, [f"9:{100 + n}"], image=80 + n)
+    if task == 4:
+        return query(f"4:{number}", 4, [f"4:{n}"], image=80 + n)
     if task == 7:
         return query(f"8:{number}", 7, [f"8:{n}"], text=f"Make it {WORDS[n]}.", image=80 + n)
     return query(f"2:{number}", 1, [f"2:{n}"], text=f"Where does {WORDS[n]} stand?")

@@ -98,7 +98,9 @@ class RowsToEncode:
 class SortedBatches:
     """A batch sampler over `RowsToEncode`: the longest first, so that memory trouble shows at once.
 
-    Process r of W takes every W-th batch. `missing` limits it to the rows that a killed run has not written.
+    Process r of W takes every W-th batch, and each gets one: batches are smaller where rows are few, and where rows are
+    fewer than processes some are embedded twice (Lightning leaves a process without a batch out of the evaluation, and
+    the others wait for it). `missing` limits it to the rows that a killed run has not written.
     """
 
     def __init__(
@@ -106,7 +108,9 @@ class SortedBatches:
     ) -> None:
         rows = np.arange(len(cost)) if missing is None else np.asarray(missing)
         order = rows[np.argsort(-cost[rows], kind="stable")]
-        batches = [order[start : start + rows_per_batch] for start in range(0, len(order), rows_per_batch)]
+        size = max(1, min(rows_per_batch, len(order) // world))
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        batches += batches[:1] * (world - len(batches))
         self._batches: Sequence[np.ndarray] = batches[rank::world]
 
     def __len__(self) -> int:
