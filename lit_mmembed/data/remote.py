@@ -22,7 +22,8 @@ def stream(urls: Sequence[str], *, shuffle: int = 0, seed: int = 0) -> Iterator[
     """Yield the samples of shards in order, or through a shuffle buffer of `shuffle` samples.
 
     Args:
-        urls: Shards, e.g. "https://host/candidates/test/000000.tar". `pipe:` is refused: it runs a shell.
+        urls: Shards, e.g. "https://host/candidates/test/000000.tar". A `pipe:` is refused, since it runs a
+            shell; `s3://` goes through the `aws` command, its address quoted.
         shuffle: Size of the buffer; 0 keeps the order.
         seed: Seed of the shuffle.
 

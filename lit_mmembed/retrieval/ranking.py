@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import atomic_file
-from lit_mmembed.retrieval.ids import ARROW_IDS, WORDING, as_arrow
+from lit_mmembed.retrieval.ids import ARROW_IDS, WORDING, as_arrow, string_rank
 from lit_mmembed.retrieval.trec import line_of, read_columns
 from lit_mmembed.types import Ranking
 
@@ -128,7 +128,7 @@ def _order(qid: pa.Array, did: pa.Array, score: np.ndarray) -> Ranking:
     document, document_ids = _codes(did)
     _check_once(query, document, (query_ids, document_ids))
     if not _is_ordered(query, document_ids, document, score):
-        order = np.lexsort((_string_rank(document_ids)[document], -score, query))
+        order = np.lexsort((string_rank(document_ids)[document], -score, query))
         query, document, score = query[order], document[order], score[order]
     offsets = np.searchsorted(query, np.arange(len(query_ids) + 1))
     names = [ids.to_numpy(zero_copy_only=False) for ids in (query_ids, document_ids)]
@@ -168,14 +168,6 @@ def _is_ordered(query: np.ndarray, names: pa.Array, document: np.ndarray, score:
     ties = np.flatnonzero(same & (score[1:] == score[:-1]))
     upper, lower = names.take(document[ties]), names.take(document[ties + 1])
     return bool(pc.all(pc.less(upper, lower)).as_py()) if len(ties) else True
-
-
-def _string_rank(names: pa.Array) -> np.ndarray:
-    """The place of each name in the sorted vocabulary. Arrow compares UTF-8 bytes: the order of code points."""
-    order = pc.sort_indices(names).to_numpy()
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    return rank
 
 
 def _read_parquet(path: Path) -> dict[str, pa.Array]:

@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import PARTIAL, atomic_file, content_hash, read_json, write_json
 from lit_mmembed.record import run_record
+from lit_mmembed.retrieval.ids import string_rank
 from lit_mmembed.retrieval.index import IndexKind, make_index
 from lit_mmembed.retrieval.ranking import write_ranking
 from lit_mmembed.retrieval.store import Store, check_same_weights
@@ -140,14 +139,6 @@ def join_rankings(rankings: Sequence[Ranking]) -> Ranking:
             [[0], *(ranking.offsets[1:] + end for end, ranking in zip(ends[:-1], rankings, strict=True))]
         ),
     )
-
-
-def string_rank(names: np.ndarray) -> np.ndarray:
-    """[n] the place of each id in string order: how ties are resolved."""
-    order = pc.sort_indices(pa.array(names, pa.large_string())).to_numpy()
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    return rank
 
 
 Found = tuple[np.ndarray, np.ndarray]

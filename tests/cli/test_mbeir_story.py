@@ -12,24 +12,11 @@ import yaml
 from lit_mmembed.data.sources.emoji_beir.export import export_mbeir_layout
 from lit_mmembed.encoders.tokenizer import train_tokenizer
 from lit_mmembed.evaluation.scores import read_scores
-from tests.tiny import ROOT, done
+from tests.tiny import ROOT, SMALL_CLIP, done
 
 MACHINE = {
     "data": {"batch_size": 16, "validation_queries": 2, "workers": 0, "encode_rows": 256},
     "trainer": {"accelerator": "cpu", "devices": 1, "precision": "32-true", "max_epochs": None, "max_steps": 2},
-}
-TOWERS = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 32, "layers": 1, "head_width": 16},
-    "text_cfg": {
-        "context_length": 16,
-        "vocab_size": 400,
-        "width": 32,
-        "heads": 2,
-        "layers": 1,
-        "pool_type": "eos",
-        "eos_id": 2,
-    },
 }
 
 
@@ -39,7 +26,7 @@ def run_folder(tmp_path_factory, request) -> Path:
     folder = tmp_path_factory.mktemp("mbeir")
     export_mbeir_layout(ROOT / "data_shards/emoji_beir", folder / "M-BEIR")
     train_tokenizer(["a flag", "an emoji of a cat", "the capital of"], folder / "tokenizer.json", vocab_size=400)
-    (folder / "towers.json").write_text(json.dumps(TOWERS))
+    (folder / "towers.json").write_text(json.dumps(SMALL_CLIP))
     encoder = yaml.safe_load((ROOT / "experiments/encoders/clip_sf_tiny.yaml").read_text())
     backbone = encoder["model"]["encoder"]["init_args"]["backbone"]["init_args"]
     backbone |= {"config": str(folder / "towers.json"), "tokenizer": str(folder / "tokenizer.json")}

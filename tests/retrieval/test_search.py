@@ -9,8 +9,9 @@ import pytest
 
 from lit_mmembed.errors import InputError
 from lit_mmembed.retrieval import search as searching
+from lit_mmembed.retrieval.ids import string_rank
 from lit_mmembed.retrieval.ranking import ranking_record, read_ranking
-from lit_mmembed.retrieval.search import join_rankings, search, search_stores, string_rank
+from lit_mmembed.retrieval.search import join_rankings, search, search_stores
 from tests.retrieval.pools import naive
 from tests.retrieval.stores import store_of, vectors_of
 
