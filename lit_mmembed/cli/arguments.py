@@ -48,6 +48,7 @@ def _shard(stages: argparse._SubParsersAction) -> None:
     )
     stage.add_argument("--tasks", nargs="+", help="mbeir: only these task rows, e.g. cirr_task7 (default: all)")
     stage.add_argument("--task", help="parquet: the task row that the mirror holds, e.g. cirr_task7")
+    stage.add_argument("--splits", nargs="+", help="beir: only these of train, val and test (default: all)")
     stage.add_argument("--size", choices=("smoke", "small", "full"), help="emoji_beir: how large (default: small)")
     stage.add_argument("--shard-bytes", type=int, default=1 << 30, help="size of a shard")
 

@@ -32,10 +32,15 @@ def shard(flags: argparse.Namespace) -> int:
     _require(flags, "source", "root", "out")
     from lit_mmembed.data.sharding import shard as shard_source
 
-    chosen = {"tasks": flags.tasks, "task": flags.task, "size": flags.size}
+    chosen = {"tasks": flags.tasks, "task": flags.task, "splits": flags.splits, "size": flags.size}
     options = {name: value for name, value in chosen.items() if value is not None}
     out = shard_source(
-        source=flags.source, root=flags.root, out=flags.out, on_bad_sample=flags.on_bad_sample, **options
+        source=flags.source,
+        root=flags.root,
+        out=flags.out,
+        on_bad_sample=flags.on_bad_sample,
+        shard_bytes=flags.shard_bytes,
+        **options,
     )
     manifest = json.loads((out / "manifest.json").read_text())
     for part, count in sorted(manifest["counts"].items()):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lit_mmembed.data.shards import SHARD_BYTES
 from lit_mmembed.errors import InputError
 from lit_mmembed.progress import progress
 
@@ -25,6 +26,7 @@ def shard(
     root: str | Path,
     out: str | Path,
     on_bad_sample: Literal["raise", "skip"] = "raise",
+    shard_bytes: int = SHARD_BYTES,
     **options: Any,
 ) -> Path:
     """Turn a source into a data directory (docs/design.md shows its files).
@@ -35,6 +37,7 @@ def shard(
         root: The folder that the source reads.
         out: The data directory to make; it must not exist.
         on_bad_sample: `raise`, or `skip`: go on without damaged samples and list them in `skipped.jsonl`.
+        shard_bytes: A new shard begins where the old one would grow beyond this.
         options: The source's own, e.g. `tasks` of `mbeir` or `task` of `parquet`.
     """
     if source not in _OPENERS:
@@ -43,11 +46,19 @@ def shard(
     if not root.is_dir():
         raise InputError("is not a folder", file=root, fix="give the folder that holds the source's files")
     if source == "emoji_beir":
-        return _shard_emoji_beir(root, out, on_bad_sample, options)
-    return write_source(_open(source, root, options), out, kind=source, on_bad_sample=on_bad_sample)
+        return _shard_emoji_beir(root, out, options, on_bad_sample=on_bad_sample, shard_bytes=shard_bytes)
+    opened = _open(source, root, options)
+    return write_source(opened, out, kind=source, on_bad_sample=on_bad_sample, shard_bytes=shard_bytes)
 
 
-def write_source(source: Source, out: Path, *, kind: str, on_bad_sample: Literal["raise", "skip"] = "raise") -> Path:
+def write_source(
+    source: Source,
+    out: Path,
+    *,
+    kind: str,
+    on_bad_sample: Literal["raise", "skip"] = "raise",
+    shard_bytes: int = SHARD_BYTES,
+) -> Path:
     """Write any source as a data directory; `kind` names it in the manifest."""
     from lit_mmembed.data.building import write_directory
 
@@ -64,6 +75,7 @@ def write_source(source: Source, out: Path, *, kind: str, on_bad_sample: Literal
             repeats=source.repeats(),
             licences=source.licences(),
             on_bad_sample=on_bad_sample,
+            shard_bytes=shard_bytes,
         )
     _compare_with_published(out)
     return out
@@ -118,9 +130,7 @@ def _open(source: str, root: Path, options: dict[str, Any]) -> Source:
         raise InputError(f"source {source!r}: {wrong}", fix="`mmembed shard --help` lists the options") from None
 
 
-def _shard_emoji_beir(
-    packages: Path, out: Path, on_bad_sample: Literal["raise", "skip"], options: dict[str, Any]
-) -> Path:
+def _shard_emoji_beir(packages: Path, out: Path, options: dict[str, Any], **writing: Any) -> Path:
     from lit_mmembed.data.sources.emoji_beir import build_emoji_beir
 
     if out.exists():
@@ -128,7 +138,7 @@ def _shard_emoji_beir(
     with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=f"{out.name}.") as folder:
         built = Path(folder) / "emoji_beir"
         build_emoji_beir(packages=packages, out=built, **options)
-        return write_source(_open("mbeir", built, {}), out, kind="emoji_beir", on_bad_sample=on_bad_sample)
+        return write_source(_open("mbeir", built, {}), out, kind="emoji_beir", **writing)
 
 
 def _compare_with_published(out: Path) -> None:
