@@ -1,0 +1,131 @@
+"""Recipes: stages run once, again when what they depend on has changed, and go on where they were killed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lit_mmembed.cli import recipe as recipes
+from tests.tiny import done, mmembed
+
+RECIPE = {
+    "name": "story",
+    "vars": {"vocabulary": 300, "per_query": 2},
+    "smoke": {"vocabulary": 270},
+    "stages": {
+        "last": {"command": "doctor", "always": True, "arguments": {}},
+        "data": {
+            "command": "shard",
+            "shared": True,
+            "arguments": {"source": "mbeir", "root": "${vars.root}", "out": "${folder}/shards"},
+        },
+        "tokenizer": {
+            "command": "tokenizer",
+            "shared": True,
+            "arguments": {
+                "data": "${stage:data}/shards",
+                "out": "${folder}/tokenizer.json",
+                "vocab_size": "${vars.vocabulary}",
+            },
+        },
+        "negatives": {
+            "command": "mine",
+            "arguments": {
+                "queries": "${stage:data}/shards/queries/train",
+                "candidates": "${stage:data}/shards/candidates/train",
+                "random": "${vars.per_query}",
+                "seed": "${seed}",
+                "out": "${folder}/negatives.parquet",
+            },
+        },
+    },
+}
+
+
+@pytest.fixture
+def story(tiny, tmp_path) -> Path:
+    content = json.loads(json.dumps(RECIPE))
+    content["vars"]["root"] = str(tiny.source)
+    (tmp_path / "story.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return tmp_path / "story.yaml"
+
+
+def run(story: Path, *flags: object) -> list[str]:
+    """Run the recipe; return the names of the stages that ran, in their order."""
+    printed = done("run", story, "--out", story.parent / "runs", *flags).out.splitlines()
+    return [line.split()[1] for line in printed if line.startswith("[") and "->" in line]
+
+
+def test_stages_run_in_order_with_those_that_always_run_at_the_end(story):
+    assert run(story) == ["data", "tokenizer", "negatives", "last"]
+    assert [folder.name for folder in (story.parent / "runs").iterdir()] == ["story"]
+
+
+def test_what_is_done_is_skipped_and_another_seed_shares_what_is_shared(story):
+    run(story)
+    assert run(story) == ["last"]
+    assert run(story, "--seed", 1) == ["negatives", "last"]
+    tables = [story.parent / f"runs/story/seed{seed}/main/negatives/negatives.parquet" for seed in (0, 1)]
+    assert tables[0].read_bytes() != tables[1].read_bytes()
+
+
+def test_a_changed_variable_runs_again_only_what_depends_on_it(story):
+    run(story)
+    assert run(story, "--set", "vars.per_query=3") == ["negatives", "last"]
+    assert run(story, "--set", "vars.per_query=3") == ["last"]
+    assert run(story, "--set", "vars.per_query=3", "vars.vocabulary=280") == ["tokenizer", "last"]
+
+
+def test_a_changed_stage_runs_again_those_that_read_it(story, tiny, tmp_path):
+    run(story)
+    other = tmp_path / "other"
+    other.symlink_to(tiny.source)
+    assert run(story, "--set", f"vars.root={other}") == ["data", "tokenizer", "negatives", "last"]
+
+
+def test_smoke_has_its_own_settings_and_folder(story):
+    run(story)
+    assert run(story, "--smoke") == ["data", "tokenizer", "negatives", "last"]
+    stage = json.loads((story.parent / "runs/story_smoke/shared/tokenizer/stage.json").read_text())
+    assert stage["arguments"]["vocab_size"] == 270
+    assert run(story) == ["last"]
+
+
+def test_a_variant_says_only_what_differs(story):
+    run(story)
+    variant = story.with_name("variant.yaml")
+    variant.write_text(yaml.safe_dump({"base": story.name, "variant": "many", "vars": {"per_query": 4}}))
+    assert run(variant) == ["negatives", "last"]
+    assert (story.parent / "runs/story/seed0/many/negatives/stage.json").exists()
+
+
+def test_a_stage_that_failed_keeps_its_files_for_the_same_stage_alone(story, tiny, monkeypatch):
+    def broken(command, arguments, *, folder, **rest):
+        (folder / "half").touch()
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recipes, "execute", broken)
+        for _ in range(2):
+            with pytest.raises(RuntimeError):
+                recipes.run(story, out=story.parent / "runs")
+    half = story.parent / "runs/story/shared/data/half"
+    assert half.exists()
+    assert not (half.parent / "stage.json").exists()
+    run(story)
+    assert half.exists(), "a stage goes on with what it had written"
+    other = story.parent / "other"
+    other.symlink_to(tiny.source)
+    run(story, "--set", f"vars.root={other}")
+    assert not half.exists(), "another stage does not"
+
+
+def test_a_change_of_what_the_recipe_does_not_have_is_refused(story):
+    for change in ("vars.vocabulary", "nonsense.key=1"):
+        refused = mmembed("run", story, "--out", story.parent / "runs", "--set", change)
+        assert refused.status == 2
+        assert change.split("=")[0] in refused.err
+        assert len(refused.err.splitlines()) == 1
