@@ -89,6 +89,9 @@ def _model_flags(stage: argparse.ArgumentParser) -> None:
     stage.add_argument(
         "--prompts", choices=PROMPTS, default="first", help="which wording of the instruction queries carry"
     )
+    stage.add_argument(
+        "--precision", choices=("32-true", "16-mixed", "bf16-mixed"), default="32-true", help="precision to embed in"
+    )
     stage.add_argument("--rows", type=int, default=256, help="rows per forward pass")
     stage.add_argument("--workers", type=int, default=0, help="worker processes that decode")
     stage.add_argument("--seed", type=int, default=0, help="seed of the wordings drawn under --prompts random")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -50,18 +53,25 @@ def evaluate_model(flags: argparse.Namespace) -> None:
     directory = DataDirectory(flags.data)
     _check_data(directory, stores)
     run = flags.out / "run.parquet"
-    if not run.exists():
+    wanted = {f"{FOLDERS[side]}_hash": Store(stores[side]).manifest["hash"] for side in FOLDERS}
+    wanted |= {"depth": flags.depth, "index": flags.index}
+    if not _is_of(run, wanted):
         where = {"depth": flags.depth, "index": flags.index, "device": flags.device}
         with progress("search", unit="queries") as step:
             search(stores[Side.QUERY], stores[Side.CANDIDATE], run, **where, progress=step)
     scores = _score(flags, directory, run, "global")
     local = flags.out / "run_local.parquet"
-    if not local.exists():
+    if not _is_of(local, wanted):
         _search_local_pools(flags, directory, stores, local)
     scores += _score(flags, directory, local, "local")
     _join(flags.out)
     write_json(flags.out / "training.json", Store(stores[Side.QUERY]).manifest.get("training", {}))
     print_scores([score for score in scores if (score.metric, score.k) in SHOWN or score.metric == HEADLINE])
+
+
+def _is_of(run: Path, wanted: Mapping[str, Any]) -> bool:
+    """Whether a ranking is there and is of these stores and settings."""
+    return run.exists() and wanted.items() <= ranking_record(run).items()
 
 
 def _check_data(directory: DataDirectory, stores: dict[Side, Path]) -> None:
@@ -96,7 +106,9 @@ def _data(flags: argparse.Namespace, path: Path, encoder: Encoder) -> RetrievalD
 
 def _embed(flags: argparse.Namespace, encoder: Encoder, data: RetrievalData, what: tuple[Side, str], out: Path) -> None:
     side, split = what
+    weights = weights_hash(encoder)
     if out.exists():
+        _check_made_by(out, weights, str(data.prompts) if side is Side.QUERY else None)
         return
     total = len(data.rows_to_encode(side, split))
     with progress(f"encode {FOLDERS[side]}/{split}", total=total) as step:
@@ -105,12 +117,32 @@ def _embed(flags: argparse.Namespace, encoder: Encoder, data: RetrievalData, wha
             data,
             out,
             collection=what,
-            weights=weights_hash(encoder),
+            weights=weights,
             device=_device(flags.device),
             dtype=getattr(flags, "dtype", "float16"),
             training=training_record(flags.model),
+            autocast=_autocast(flags),
             progress=step,
         )
+
+
+def _check_made_by(store: Path, weights: str, prompts: str | None) -> None:
+    """A store that is there already counts as done only if this model made it, under this prompt policy."""
+    manifest, fix = Store(store).manifest, "name another --out, or remove this store"
+    if manifest["weights_hash"] != weights:
+        theirs = manifest["weights_hash"]
+        raise InputError(
+            f"was made by other weights ({theirs[:12]}) than the model's ({weights[:12]})", file=store, fix=fix
+        )
+    if manifest["prompts"] != prompts:
+        raise InputError(f"was made under the prompt policy {manifest['prompts']}, not {prompts}", file=store, fix=fix)
+
+
+def _autocast(flags: argparse.Namespace) -> AbstractContextManager[Any] | None:
+    if flags.precision == "32-true":
+        return None
+    dtype = torch.bfloat16 if flags.precision == "bf16-mixed" else torch.float16
+    return torch.autocast(_device(flags.device).type, dtype=dtype)
 
 
 def _search_local_pools(

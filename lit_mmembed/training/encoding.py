@@ -98,11 +98,12 @@ def encode_collection(
     barrier: Callable[[], None] = lambda: None,
     dtype: str = "float16",
     training: Mapping[str, Any] | None = None,
+    autocast: AbstractContextManager[Any] | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Embed one collection, e.g. (Side.CANDIDATE, "test"), into the store `out`; process `place` = (rank, world).
 
-    Rows that a killed run has written are not embedded again.
+    Rows that a killed run has written are not embedded again. `autocast` is the precision to embed in; fp32 without.
     """
     side, split = collection
     if out.exists():
@@ -117,7 +118,7 @@ def encode_collection(
         progress(len(rows) - len(missing))
     barrier()
     loader = data.encoding_loader(rows, missing=missing, rank=place[0], world=place[1])
-    encode_batches(encoder, loader, writer, device=device, progress=progress)
+    encode_batches(encoder, loader, writer, device=device, autocast=autocast, progress=progress)
     writer.flush()  # before the others pass the barrier: the first process reads everybody's journal
     barrier()
     if place[0] == 0:

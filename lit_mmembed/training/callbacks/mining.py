@@ -106,6 +106,7 @@ class MineNegatives(Callback):
                     device=pl_module.device,
                     place=(trainer.global_rank, trainer.world_size),
                     barrier=lambda: trainer.strategy.barrier("encode"),
+                    autocast=trainer.precision_plugin.forward_context(),
                     progress=step if trainer.is_global_zero else None,
                 )
         if trainer.is_global_zero:
