@@ -17,9 +17,9 @@ smoke: install            ## The same story with a few steps (at most 90 seconds
 	$(OFFLINE) $(BIN)/mmembed run experiments/emoji_beir/quickstart.yaml --smoke
 	@echo "The report: runs/emoji_clip_sf_smoke/shared/report/index.html"
 
-study: install            ## M_rand, control, M_hard; with and without instructions; 3 seeds (more than an hour on 2 cores)
+study: install            ## M_rand, control, M_hard; with and without instructions; 3 seeds, one thread (2 hours)
 	for seed in 0 1 2; do for recipe in study study_no_instructions; do \
-	  $(OFFLINE) $(BIN)/mmembed run experiments/emoji_beir/$$recipe.yaml --seed $$seed || exit 1; done; done
+	  $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/mmembed run experiments/emoji_beir/$$recipe.yaml --seed $$seed || exit 1; done; done
 
 test: install             ## Every test but the slow ones (under 15 minutes on 2 cores)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n $(TEST_WORKERS) --dist loadfile
