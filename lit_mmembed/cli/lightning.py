@@ -117,7 +117,16 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> None:
-    RetrieverCLI(
+    asked = arguments[0]
+
+    class OneCommandCLI(RetrieverCLI):
+        """Builds the parser of the command that is asked for: each takes half a second."""
+
+        @staticmethod
+        def subcommands() -> dict[str, set[str]]:
+            return {asked: LightningCLI.subcommands()[asked]}
+
+    OneCommandCLI(
         RetrieverModule,
         RetrievalData,
         args=arguments,
