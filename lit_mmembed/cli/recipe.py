@@ -174,8 +174,7 @@ def _resolved(
         needs[name] = None
         return folders[name]
 
-    register = getattr(OmegaConf, "register_resolver", OmegaConf.register_resolver)  # renamed in 2.4
-    register("stage", folder_of, replace=True)
+    OmegaConf.register_resolver("stage", folder_of, replace=True)
     whole = OmegaConf.create({**context, "folder": own, "this": given})
     resolved: Any = OmegaConf.to_container(whole, resolve=True)
     return tuple(needs), resolved["this"]

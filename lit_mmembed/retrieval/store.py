@@ -132,9 +132,14 @@ class StoreWriter:
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
             shape = (len(self.ids), self.manifest["dimension"])
-            np.lib.format.open_memmap(fresh / VECTORS_FILE, "w+", dtype=self.manifest["dtype"], shape=shape).flush()
-            pq.write_table(rows, fresh / ROWS_FILE)
-            write_json(fresh / IDENTITY_FILE, identity)
+            try:
+                np.lib.format.open_memmap(fresh / VECTORS_FILE, "w+", dtype=self.manifest["dtype"], shape=shape).flush()
+                _reserve(fresh / VECTORS_FILE)
+                pq.write_table(rows, fresh / ROWS_FILE)
+                write_json(fresh / IDENTITY_FILE, identity)
+            except BaseException:
+                shutil.rmtree(fresh, ignore_errors=True)
+                raise
             try:
                 self._discard_other(identity)
                 fresh.rename(self.partial)
@@ -152,6 +157,13 @@ class StoreWriter:
             away.rename(self.partial)
         else:
             shutil.rmtree(away)
+
+
+def _reserve(file: Path) -> None:
+    """Take the file's blocks from the disk now: a map that runs out of disk later kills the process (SIGBUS)."""
+    if hasattr(os, "posix_fallocate") and file.stat().st_size:
+        with file.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
 
 
 class Store:

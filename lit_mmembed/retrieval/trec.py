@@ -50,9 +50,11 @@ def _layout(path: Path, layouts: LAYOUTS) -> tuple[Sequence[str], str]:
         with path.open(encoding="utf-8") as stream:
             number, line = next(((n, line) for n, line in enumerate(stream, start=1) if line.strip()), (1, ""))
     except FileNotFoundError:
-        raise InputError("does not exist", file=path) from None
+        raise InputError("does not exist", file=path, fix="name a file of qrels, or a ranking") from None
     except UnicodeDecodeError:
-        raise InputError("is neither Parquet nor UTF-8 text", file=path) from None
+        raise InputError(
+            "is neither Parquet nor UTF-8 text", file=path, fix="write it as TREC does, in UTF-8"
+        ) from None
     width = len(line.split())
     if width not in layouts:
         raise _wrong_width(path, number, width, list(layouts.values()))

@@ -1,5 +1,6 @@
 """Stores: filled in any order by any number of processes, killed and gone on with, refused where they are broken."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -218,3 +219,14 @@ def test_stores_of_other_weights_or_length_are_not_compared(tmp_path) -> None:
 
 def test_an_empty_store_is_a_store(tmp_path) -> None:
     assert len(store_of(tmp_path / "store", vectors_of(0))) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs posix_fallocate")
+def test_a_store_that_the_disk_cannot_hold_is_refused_at_the_start(tmp_path, monkeypatch):
+    def full(descriptor, offset, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        writer(tmp_path / "store", 3)
+    assert not list(tmp_path.iterdir())
