@@ -177,5 +177,6 @@ def _quiet() -> None:
         ".*isinstance.*LeafSpec.*",
         ".*log_every_n_steps.*",
         ".*args parameter is intended to run from within Python.*",
+        ".*custom batch sampler.*for prediction.*",
     ):
         warnings.filterwarnings("ignore", message)
