@@ -124,6 +124,7 @@ def _run(arguments: list[str]) -> None:
 
         @staticmethod
         def subcommands() -> dict[str, set[str]]:
+            """The one that is asked for."""
             return {asked: LightningCLI.subcommands()[asked]}
 
     OneCommandCLI(

@@ -228,8 +228,8 @@ def collections(name: str) -> list[tuple[Side, str]]:
     Raises:
         InputError: the name is of another form.
     """
-    folder, _, split = name.rpartition("/")
-    named = [side for side, own in FOLDERS.items() if folder in ("", own)]
+    folder, slash, split = name.rpartition("/")
+    named = [side for side, own in FOLDERS.items() if folder == own or not slash]
     if not named or not split:
         raise InputError(f"no such collection: {name!r}", fix='write "queries/SPLIT", "candidates/SPLIT" or "SPLIT"')
     return [(side, split) for side in named]

@@ -70,3 +70,11 @@ def test_lower_precision_changes_the_vectors_a_little(evaluated, tiny, tiny_run,
     full, low = Store(evaluated / "stores/candidates").vectors, Store(tmp_path / "bf16").vectors
     assert (full != low).any()
     assert abs(full.astype("float32") - low.astype("float32")).max() < 0.05
+
+
+def test_a_folder_that_is_no_collection_is_refused_in_one_line(tiny_run, tmp_path, monkeypatch):
+    (tmp_path / "test").mkdir()
+    monkeypatch.chdir(tmp_path)
+    refused = mmembed("encode", "--model", tiny_run / "model", "--data", "test", "--out", tmp_path / "store")
+    assert refused.status == 2
+    assert "no such collection" in refused.err

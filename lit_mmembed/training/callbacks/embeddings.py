@@ -34,7 +34,8 @@ class EmbeddingWriter(BasePredictionWriter):
     def on_predict_start(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
         """Open the stores, or go on with those that a killed run left."""
         data = cast(RetrievalData, trainer.datamodule)  # type: ignore[attr-defined]
-        encoder, weights = cast(Encoder, pl_module.encoder), cast(Path | None, pl_module.weights)
+        encoder, source = cast(Encoder, pl_module.encoder), cast(Path | None, pl_module.weights)
+        weights, training = weights_hash(encoder), training_record(source) if source else None
         named = collections(data.predict)
         for side, split in named:
             self._writers.append(
@@ -44,8 +45,8 @@ class EmbeddingWriter(BasePredictionWriter):
                     data=data,
                     encoder=encoder,
                     split=split,
-                    weights=weights_hash(encoder),
-                    training=training_record(weights) if weights else None,
+                    weights=weights,
+                    training=training,
                 )
             )
 
