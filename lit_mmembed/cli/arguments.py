@@ -9,6 +9,7 @@ from typing import NoReturn
 from lit_mmembed.errors import InputError
 
 SOURCES = ("mbeir", "parquet", "beir", "jsonl", "emoji_beir")
+INITIAL_KINDS = ("clip", "llava_next", "nv_embed")
 PROMPTS = ("first", "random", "all", "none")
 
 
@@ -24,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all stages."""
     root = OneLineParser(prog="mmembed")
     stages = root.add_subparsers(dest="stage", required=True)
-    for add in (_shard, _tokenizer, _convert, _encode, _search, _mine, _evaluate, _compare, _report, _run, _doctor):
+    for add in (_shard, _texts, _tokenizer, _initial, _convert, _encode, _search, _mine, _evaluate, _compare, _report, _run, _doctor):
         add(stages)
     return root
 
@@ -56,8 +57,33 @@ def _shard(stages: argparse._SubParsersAction) -> None:
 def _tokenizer(stages: argparse._SubParsersAction) -> None:
     stage = _stage(stages, "tokenizer", "Train a BPE tokenizer on the texts and instructions of a training split.")
     stage.add_argument("--data", type=Path, required=True, help="data directory")
-    stage.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
+    stage.add_argument(
+        "--out", type=Path, required=True, help="tokenizer.json to write; with --style llm, the folder to make"
+    )
     stage.add_argument("--vocab-size", type=int, default=4096, help="entries of the vocabulary")
+    stage.add_argument(
+        "--style",
+        choices=("clip", "llm"),
+        default="clip",
+        help="llm: a Hugging Face tokenizer for a language model, which also saw the paper's prompts",
+    )
+
+
+def _texts(stages: argparse._SubParsersAction) -> None:
+    stage = _stage(stages, "texts", "Pair texts of a data directory: questions with passages, captions of one picture.")
+    stage.add_argument("--data", type=Path, required=True, help="data directory")
+    stage.add_argument("--out", type=Path, required=True, help="folder to make, for `mmembed shard --source jsonl`")
+
+
+def _initial(stages: argparse._SubParsersAction) -> None:
+    stage = _stage(stages, "initial", "Write a checkpoint folder with random weights in transformers' own format.")
+    stage.add_argument("--kind", choices=INITIAL_KINDS, required=True, help="what to make; nv_embed as NV-Embed-v1 is")
+    stage.add_argument("--config", type=Path, required=True, help="JSON: experiments/encoders/tiny_*.json")
+    stage.add_argument("--tokenizer", type=Path, required=True, help="folder of `mmembed tokenizer --style llm`")
+    stage.add_argument("--out", type=Path, required=True, help="checkpoint folder to make")
+    stage.add_argument("--seed", type=int, default=0, help="seed of the weights")
+    stage.add_argument("--vision", type=Path, help="llava_next: model whose CLIP vision tower is taken")
+    stage.add_argument("--language", type=Path, help="llava_next, nv_embed: model whose language model is taken")
 
 
 def _convert(stages: argparse._SubParsersAction) -> None:

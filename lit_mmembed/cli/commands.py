@@ -2,13 +2,16 @@
 
 LIGHTNING = {
     "fit": "train a retriever (LightningCLI: -c A.yaml -c B.yaml --key=value)",
+    "pretrain": "train a LLaVA-Next to answer, by next tokens (LightningCLI)",
     "validate": "score it on the validation split (LightningCLI)",
     "test": "score it on the test split (LightningCLI)",
     "predict": "embed a collection into a store (LightningCLI)",
 }
 STAGES = {
     "shard": "turn a source into a data directory, or verify one",
+    "texts": "pair texts of a data directory, to train a text retriever on",
     "tokenizer": "train a BPE tokenizer on a data directory's texts",
+    "initial": "write a checkpoint folder with random weights",
     "convert": "turn a released checkpoint into a model folder",
     "encode": "embed queries or documents into a store",
     "search": "find the best documents of each query: a ranking from two stores",

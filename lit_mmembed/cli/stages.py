@@ -61,7 +61,37 @@ def tokenizer(flags: argparse.Namespace) -> None:
     if directory.instructions_path:
         instructions = Instructions.load(directory.instructions_path)
         texts += [wording for task in directory.tasks for wording in instructions.wordings(task)]
-    train_tokenizer(texts, flags.out, vocab_size=flags.vocab_size)
+    if flags.style == "clip":
+        train_tokenizer(texts, flags.out, vocab_size=flags.vocab_size)
+        return
+    from lit_mmembed.encoders.llm_tokenizer import prompt_wordings, train_llm_tokenizer
+
+    train_llm_tokenizer([*texts, *prompt_wordings()], flags.out, vocab_size=flags.vocab_size)
+
+
+def initial(flags: argparse.Namespace) -> None:
+    """`mmembed initial`."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from lit_mmembed.encoders.initial import write_initial
+
+    disable_progress_bar()
+    write_initial(
+        flags.kind,
+        config=flags.config,
+        tokenizer=flags.tokenizer,
+        out=flags.out,
+        seed=flags.seed,
+        vision=flags.vision,
+        language=flags.language,
+    )
+
+
+def texts(flags: argparse.Namespace) -> None:
+    """`mmembed texts`."""
+    from lit_mmembed.data.text_pairs import write_text_pairs
+
+    write_text_pairs(flags.data, flags.out)
 
 
 def convert(flags: argparse.Namespace) -> None:
@@ -184,7 +214,7 @@ def doctor(flags: argparse.Namespace) -> int:
 
 STAGES: dict[str, Callable[[argparse.Namespace], int | None]] = {
     function.__name__: function
-    for function in (shard, tokenizer, convert, encode, search, mine, evaluate, compare, report, run, doctor)
+    for function in (shard, texts, tokenizer, initial, convert, encode, search, mine, evaluate, compare, report, run, doctor)
 }
 
 

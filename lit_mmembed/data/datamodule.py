@@ -147,9 +147,9 @@ class RetrievalData(lightning.LightningDataModule):
             mixing=self.mixing,
             repeats=self.directory.repeats("train"),
         )
-        rank, world = self._place()
+        rank, world = place_of(self.trainer)
         sampler = EpochSampler(order, rank=rank, world=world)
-        sampler.resume(*self._position(order.batches()))
+        sampler.resume(*position_of(self.trainer, order.batches()))
         self._triplets = Triplets(
             reader,
             self.directory.candidates("train"),
@@ -184,7 +184,7 @@ class RetrievalData(lightning.LightningDataModule):
 
     def predict_dataloader(self) -> list[DataLoader]:
         """The collections that `predict` names."""
-        rank, world = self._place()
+        rank, world = place_of(self.trainer)
         rows = [self.rows_to_encode(side, split) for side, split in collections(self.predict)]
         return [self.encoding_loader(part, rank=rank, world=world) for part in rows]
 
@@ -199,7 +199,7 @@ class RetrievalData(lightning.LightningDataModule):
     def _evaluation_loaders(self, split: str) -> list[DataLoader]:
         if split not in self.directory.splits:
             return []
-        rank, world = self._place()
+        rank, world = place_of(self.trainer)
         queries = self.rows_to_encode(Side.QUERY, split, subset=self.validation_rows(split))
         candidates = self.rows_to_encode(Side.CANDIDATE, split)
         return [self.encoding_loader(rows, rank=rank, world=world) for rows in (queries, candidates)]
@@ -207,19 +207,22 @@ class RetrievalData(lightning.LightningDataModule):
     def _mined(self) -> MinedNegatives | None:
         return MinedNegatives(self.negatives, when_empty=self.when_empty) if self.negatives else None
 
-    def _place(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _position(self, batches: int) -> tuple[int, int]:
-        """Return (epoch, batch) to start from: what the trainer's counters say, which a resume has restored."""
-        if self.trainer is None:
-            return 0, 0
-        loop = self.trainer.fit_loop
-        epoch: Any = loop.epoch_progress.current
-        done = loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
-        if epoch.processed == epoch.started:  # between two epochs: the batches are those of the last one
-            return epoch.processed, 0
-        return (epoch.processed + 1, 0) if done >= batches else (epoch.processed, done)
+def place_of(trainer: Any) -> tuple[int, int]:
+    """Return (process, number of processes); (0, 1) without a trainer."""
+    return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+
+
+def position_of(trainer: Any, batches: int) -> tuple[int, int]:
+    """Return (epoch, batch) to start from: what the trainer's counters say, which a resume has restored."""
+    if trainer is None:
+        return 0, 0
+    loop = trainer.fit_loop
+    epoch = loop.epoch_progress.current
+    done = loop.epoch_loop.batch_progress.current.processed
+    if epoch.processed == epoch.started:  # between two epochs: the batches are those of the last one
+        return epoch.processed, 0
+    return (epoch.processed + 1, 0) if done >= batches else (epoch.processed, done)
 
 
 def collections(name: str) -> list[tuple[Side, str]]:

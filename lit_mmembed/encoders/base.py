@@ -29,7 +29,10 @@ class Preprocess(Protocol):
 
 
 class Encoder(nn.Module, ABC):
-    """A bi-encoder's backbone: the same weights for queries and documents."""
+    """A bi-encoder's backbone: the same weights for queries and documents.
+
+    `costs`, `select` and `frozen_part` are what a cached step needs: it embeds a batch in chunks, twice.
+    """
 
     dimension: int
     preprocess: Preprocess
@@ -39,9 +42,25 @@ class Encoder(nn.Module, ABC):
         """Return unit vectors [n, dimension], one per row that `preprocess` was given, in its order."""
 
     @abstractmethod
+    def costs(self, features: Features) -> Tensor:
+        """Return the tokens of each row, [n] int64: what a chunk's budget counts."""
+
+    @abstractmethod
+    def select(self, features: Features, rows: Tensor) -> Features:
+        """Return the features of some rows, [m] int64, in that order; also of what `frozen_part` returned."""
+
+    def frozen_part(self, features: Features) -> Features:
+        """Compute what no gradient reaches, so that it is not computed again; `forward` takes the result too."""
+        return features
+
+    def own_names(self) -> set[str] | None:
+        """Return the weights that a model folder keeps; None: all. The rest comes from what `init_args` names."""
+        return None
+
+    @abstractmethod
     def init_args(self, folder: Path) -> dict[str, Any]:
         """Return constructor arguments that rebuild this encoder offline, before its weights are loaded.
 
         Side files that the constructor reads (a tokenizer) are written into `folder`; their paths are given relative
-        to it. No argument may name a download.
+        to it. No argument may name a download, unless `own_names` leaves weights to it.
         """

@@ -90,6 +90,31 @@ class ClipFusion(Encoder):
             sums_ND = sums_ND.index_add(0, features["image_rows"], vectors.float())
         return F.normalize(sums_ND + self._idle(features), dim=-1)
 
+    def costs(self, features: Features) -> Tensor:
+        """Return text tokens (padding of its group included) plus image patches of each row."""
+        costs = torch.zeros(len(features["modality"]), dtype=torch.int64, device=features["modality"].device)
+        for group in range(self.text_groups):
+            if f"tokens{group}" in features:
+                costs[features[f"text_rows{group}"]] += features[f"tokens{group}"].shape[1]
+        if "pixels" in features:
+            costs[features["image_rows"]] += self.backbone.patches
+        return costs
+
+    def select(self, features: Features, rows: Tensor) -> Features:
+        """Return the features of some rows; groups keep their padding."""
+        device = features["modality"].device
+        rows = rows.to(device)
+        place = torch.full((len(features["modality"]),), -1, dtype=torch.int64, device=device)
+        place[rows] = torch.arange(len(rows), device=device)
+        chosen: Features = {"modality": features["modality"][rows]}
+        pairs = [(f"text_rows{group}", f"tokens{group}") for group in range(self.text_groups)]
+        for owners, content in (*pairs, ("image_rows", "pixels")):
+            if content in features:
+                kept = torch.nonzero(place[features[owners]] >= 0).flatten()
+                if len(kept):
+                    chosen |= {owners: place[features[owners][kept]], content: features[content][kept]}
+        return chosen
+
     def init_args(self, folder: Path) -> dict[str, Any]:
         """Return the backbone's own description and the number of text groups."""
         backbone = {"class_path": class_path(self.backbone), "init_args": self.backbone.init_args(folder)}
@@ -104,7 +129,7 @@ class ClipFusion(Encoder):
         """
         if not (self.training and torch.is_grad_enabled()):
             return 0.0
-        idle = [] if "tokens0" in features else self.backbone.text_parameters()
+        idle = [] if any(name.startswith("tokens") for name in features) else self.backbone.text_parameters()
         idle = idle if "pixels" in features else idle + self.backbone.image_parameters()
         return sum((parameter.sum() * 0.0 for parameter in idle if parameter.requires_grad), start=0.0)
 

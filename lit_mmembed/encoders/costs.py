@@ -1,4 +1,4 @@
-"""What an encoder costs, from its shapes alone: parameters, FLOPs, bytes. Arithmetic; nothing is built, torch is not used.
+"""What an encoder costs, from its shapes alone: parameters, FLOPs, bytes. Arithmetic; nothing is built.
 
 The formulas, with T tokens of n rows of L tokens, w width, H heads of width d, K key/value heads, i inner width:
 

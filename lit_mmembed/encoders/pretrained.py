@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import os
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ DESCRIPTION_FILE = "encoder.json"
 WEIGHTS_FILE = "weights.safetensors"
 RECORD_FILE = "record.json"
 OWN_PACKAGE = "lit_mmembed."
+FINGERPRINT_VALUES = 64
 
 
 def save_encoder(encoder: Encoder, folder: str | Path, *, record: Mapping[str, Any] | None = None) -> None:
@@ -34,15 +36,23 @@ def save_encoder(encoder: Encoder, folder: str | Path, *, record: Mapping[str, A
     from safetensors.torch import save_file
 
     with atomic_folder(folder, replace=True) as partial:
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in own_weights(encoder).items()}
         save_file(weights, partial / WEIGHTS_FILE)
-        description = {
+        description: dict[str, Any] = {
             "class_path": class_path(encoder),
             "init_args": encoder.init_args(partial),
             "weights_hash": weights_hash(encoder),
         }
+        if encoder.own_names() is not None:
+            description["base"] = base_fingerprint(encoder)
         write_json(partial / DESCRIPTION_FILE, description)
         write_json(partial / RECORD_FILE, dict(record or {}))
+
+
+def own_weights(encoder: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the weights that a model folder keeps: all, or what an adapter adds to the checkpoint below it."""
+    own = encoder.own_names() if isinstance(encoder, Encoder) else None
+    return {name: tensor for name, tensor in encoder.state_dict().items() if own is None or name in own}
 
 
 def training_record(folder: str | Path) -> dict[str, Any]:
@@ -82,25 +92,67 @@ def load_weights(encoder: nn.Module, folder: str | Path) -> None:
     file = folder / WEIGHTS_FILE
     if not file.is_file():
         raise InputError("does not exist", file=file, fix="name a model folder that `fit` or `save_encoder` wrote")
+    description = _description(folder)
+    if "base" in description and description["base"] != base_fingerprint(encoder):
+        fix = "use the checkpoint that it was trained on"
+        raise InputError("was trained on other base weights than the encoder has", file=file, fix=fix)
     try:
-        encoder.load_state_dict(load_file(file))
+        weights = load_file(file)
+        unfit = _unfit(weights, own_weights(encoder))
     except SafetensorError as broken:
         raise InputError(f"is damaged: {broken}", file=file, fix="copy or train it again") from None
-    except RuntimeError as unfit:
+    if unfit:
         fix = "use the configuration that the folder was made with"
-        raise InputError(f"does not fit this encoder: {unfit}", file=file, fix=fix) from None
-    if weights_hash(encoder) != _description(folder)["weights_hash"]:
+        raise InputError(f"does not fit this encoder: {unfit}", file=file, fix=fix)
+    encoder.load_state_dict(weights, strict=False)
+    if weights_hash(encoder) != description["weights_hash"]:
         raise InputError("is not what encoder.json was written with", file=file, fix="copy or train it again")
 
 
 def weights_hash(encoder: nn.Module) -> str:
-    """SHA-256 over name, type, shape and bytes of every weight, names sorted, in hexadecimal."""
+    """SHA-256 over name, type, shape and bytes of every weight, names sorted, in hexadecimal.
+
+    Of an encoder whose folder leaves weights to a checkpoint, those enter by `base_fingerprint`.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
+    for name, tensor in sorted(own_weights(encoder).items()):
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(flat.view(torch.uint8).numpy().data)
+    if isinstance(encoder, Encoder) and encoder.own_names() is not None:
+        digest.update(base_fingerprint(encoder).encode())
     return digest.hexdigest()
+
+
+def base_fingerprint(encoder: nn.Module) -> str:
+    """SHA-256 over name, shape and 64 evenly spaced values of every weight that a model folder leaves out.
+
+    It tells checkpoints apart without reading all of 15 GB.
+    """
+    own = own_weights(encoder)
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        if name not in own:
+            flat = tensor.detach().reshape(-1)
+            some = flat[:: max(1, len(flat) // FINGERPRINT_VALUES)].float().cpu()
+            digest.update(f"{name}\0{tuple(tensor.shape)}\0".encode())
+            digest.update(some.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def described(instance: object, init_args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a YAML would write of an object."""
+    return {"class_path": class_path(instance), "init_args": dict(init_args)}
+
+
+def referenced(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return arguments whose local folders are written relative to a model folder, so that both can move together."""
+    return {
+        name: os.path.relpath(Path(value).resolve(), folder.resolve())
+        if isinstance(value, str) and Path(value).is_dir()
+        else value
+        for name, value in arguments.items()
+    }
 
 
 def class_path(instance: object) -> str:
@@ -144,5 +196,18 @@ def _arguments(kind: type, given: dict[str, Any], folder: Path, allowed: tuple[s
 def _argument(value: Any, hint: Any, folder: Path, allowed: tuple[str, ...]) -> Any:
     if isinstance(value, dict) and "class_path" in value:
         return _built(value, folder, allowed)
-    takes_path = hint is Path or Path in typing.get_args(hint)
-    return folder / value if takes_path and isinstance(value, str) else value
+    if not isinstance(value, str) or not (hint is Path or Path in typing.get_args(hint)):
+        return value
+    beside = folder / value
+    # A name on the hub looks like a path too.
+    return beside if beside.exists() or str not in typing.get_args(hint) else value
+
+
+def _unfit(given: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str | None:
+    """Say what of a file's weights does not fit; None where all do."""
+    if missing := sorted(own.keys() - given.keys()):
+        return f"it lacks {', '.join(missing[:3])}"
+    if stray := sorted(given.keys() - own.keys()):
+        return f"it has {', '.join(stray[:3])}, which the encoder has not"
+    unlike = sorted(name for name in own if own[name].shape != given[name].shape)
+    return f"{', '.join(unlike[:3])} have another shape" if unlike else None

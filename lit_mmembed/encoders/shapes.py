@@ -28,6 +28,7 @@ ARCHITECTURES = Path(__file__).with_name("architectures")
 _DECODER = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000}
 DEFAULTS: dict[str, dict[str, int]] = {
     "mistral": {**_DECODER, "intermediate_size": 14336, "num_key_value_heads": 8},
+    "bidir_mistral": {**_DECODER, "intermediate_size": 14336, "num_key_value_heads": 8},
     "llama": {**_DECODER, "intermediate_size": 11008},
     "clip_text_model": {
         "hidden_size": 512,
@@ -89,7 +90,8 @@ def image_patches(source: str | Path) -> int:
 
 def nv_embed(source: str | Path, *, attention: str) -> dict[str, Part]:
     """Return the language model and the latent attention of NV-Embed, which is the pooling where one asks for it."""
-    config = _of_type(source, "nvembed")
+    config = architecture(source)
+    text = _sub(config if "text_config" in config else {"text_config": config}, "text_config", source)
     latent = {
         "num_latents_value": 512, "num_cross_heads": 8, "hidden_dim": 4096, "cross_dim_head": 4096,
         **config.get("latent_attention_config", {}),
@@ -100,7 +102,7 @@ def nv_embed(source: str | Path, *, attention: str) -> dict[str, Part]:
         heads=latent["num_cross_heads"],
         head_width=latent["cross_dim_head"],
     )
-    return {"language model": _language_model(_sub(config, "text_config", source), attention), "pooling": pooling}
+    return {"language model": _language_model(text, attention), "pooling": pooling}
 
 
 def clip(source: str | Path) -> tuple[dict[str, Part], int]:
@@ -221,7 +223,7 @@ def _sub(config: Mapping[str, Any], name: str, source: str | Path) -> dict[str, 
         raise InputError(f"config.json has no {name}", file=source, fix="give the whole configuration")
     default = "clip_vision_model" if name == "vision_config" else "mistral"
     kind = part.get(
-        "model_type", "clip_text_model" if config["model_type"] == "clip" and name == "text_config" else default
+        "model_type", "clip_text_model" if config.get("model_type") == "clip" and name == "text_config" else default
     )
     if kind not in DEFAULTS:
         raise InputError(

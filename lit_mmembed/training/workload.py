@@ -1,0 +1,166 @@
+"""What a step and a pool are made of: kinds of rows with their share and length, from a data directory or from M-BEIR.
+
+Every row is (text tokens, images). Lengths are means per task, side and modality, so that attention, which grows with
+the square of a length, is a little underestimated where lengths vary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lit_mmembed.data.tasks import MBEIR_TASKS, PUBLISHED_COUNTS
+from lit_mmembed.types import Modality, Side
+
+TEXT_TOKENS = 40
+"""Assumed of a text where no data directory is named."""
+INSTRUCTION_TOKENS = 19
+"""Of an instruction: M-BEIR's 64 wordings have 74 characters on average."""
+CHARACTERS_PER_TOKEN = 4
+MBEIR_TRAIN_QUERIES: dict[str, int] = {
+    "visualnews_task0": 99_000,
+    "mscoco_task0": 100_000,
+    "fashion200k_task0": 15_000,
+    "webqa_task1": 16_000,
+    "edis_task2": 26_000,
+    "webqa_task2": 16_000,
+    "visualnews_task3": 100_000,
+    "mscoco_task3": 113_000,
+    "fashion200k_task3": 15_000,
+    "nights_task4": 16_000,
+    "oven_task6": 150_000,
+    "infoseek_task6": 141_000,
+    "fashioniq_task7": 16_000,
+    "cirr_task7": 26_000,
+    "oven_task8": 157_000,
+    "infoseek_task8": 143_000,
+}
+"""Training queries of M-BEIR by task name, to the thousand (Table 8 of the paper)."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Rows that are alike."""
+
+    side: Side
+    modality: Modality
+    count: float
+    text_tokens: int
+    """Of the row's own text and, for a query, its instruction."""
+
+    @property
+    def images(self) -> int:
+        """Images of each row."""
+        return 0 if self.modality is Modality.TEXT else 1
+
+    def times(self, factor: float) -> Kind:
+        """The same kind, more or fewer of it."""
+        return Kind(self.side, self.modality, self.count * factor, self.text_tokens)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is trained on and what is embedded."""
+
+    queries: tuple[Kind, ...]
+    """Of one epoch."""
+    documents: tuple[Kind, ...]
+    """The positives of these queries, one each."""
+    pool: tuple[Kind, ...]
+    """The documents to embed."""
+    assumptions: tuple[str, ...]
+
+    @property
+    def epoch(self) -> float:
+        """Queries of an epoch."""
+        return sum(kind.count for kind in self.queries)
+
+    @property
+    def pool_size(self) -> float:
+        """Documents of the pool."""
+        return sum(kind.count for kind in self.pool)
+
+    def step(self, batch_size: int, negatives: int) -> tuple[Kind, ...]:
+        """The rows of a step: queries, positives, and negatives of the positives' mix."""
+        queries = tuple(kind.times(batch_size / self.epoch) for kind in self.queries)
+        return queries + tuple(kind.times(batch_size * (1 + negatives) / self.epoch) for kind in self.documents)
+
+
+def mbeir(*, instructions: bool) -> Workload:
+    """M-BEIR as published: Table 8's training queries, the global pool of the test split, assumed lengths."""
+    asked = INSTRUCTION_TOKENS if instructions else 0
+    queries, documents, pool = [], [], []
+    for task in MBEIR_TASKS:
+        count = MBEIR_TRAIN_QUERIES[task.name]
+        queries.append(Kind(Side.QUERY, task.query_modality, count, asked + _text(task.query_modality)))
+        documents.append(_document(task.candidate_modality, count))
+        pool.append(_document(task.candidate_modality, PUBLISHED_COUNTS[task.name].pool))
+    assumptions = (
+        f"M-BEIR's training queries by task (Table 8) and its global test pool; {TEXT_TOKENS} tokens a text",
+        f"{INSTRUCTION_TOKENS} tokens an instruction" if instructions else "no instructions",
+    )
+    return Workload(merged(queries), merged(documents), merged(pool), assumptions)
+
+
+def of_directory(path: Path, *, instructions: bool) -> Workload:
+    """What a data directory holds: its training queries, the modalities asked for, and the test pool.
+
+    A text has a quarter as many tokens as characters. Raises InputError where it is no data directory.
+    """
+    from lit_mmembed.data.directory import DataDirectory
+
+    directory = DataDirectory(path)
+    asked = INSTRUCTION_TOKENS if instructions else 0
+    reader, repeats = directory.queries("train"), directory.repeats("train")
+    lengths = _lengths(reader.modality, reader.tokens)
+    weight = [1] * len(reader) if repeats is None else repeats.tolist()
+    counted: dict[tuple[int, int], float] = {}
+    for task, code, times in zip(reader.task.tolist(), reader.modality.tolist(), weight, strict=True):
+        counted[task, code] = counted.get((task, code), 0) + times
+    train = directory.candidates("train")
+    of_document = _lengths(train.modality, train.tokens)
+    kinds = tuple(Modality)
+    queries = [
+        Kind(Side.QUERY, kinds[code], n, asked + lengths.get(kinds[code], 0)) for (_, code), n in counted.items()
+    ]
+    documents = []
+    for (task, _), n in counted.items():
+        wanted = directory.tasks[task].candidate_modality
+        documents.append(Kind(Side.CANDIDATE, wanted, n, of_document.get(wanted, 0)))
+    split = "test" if "test" in directory.splits else "train"
+    candidates = directory.candidates(split)
+    of_pool = _lengths(candidates.modality, candidates.tokens)
+    codes = candidates.modality.tolist()
+    pool = [Kind(Side.CANDIDATE, kind, codes.count(kind.code), of_pool.get(kind, 0)) for kind in kinds]
+    assumptions = (
+        f"modalities and lengths of {path}: train, and the pool of {split}; {CHARACTERS_PER_TOKEN} characters a token",
+        f"{INSTRUCTION_TOKENS} tokens an instruction" if instructions else "no instructions",
+    )
+    return Workload(merged(queries), merged(documents), merged(pool), assumptions)
+
+
+def merged(kinds: Iterable[Kind]) -> tuple[Kind, ...]:
+    """Add up equal kinds, and leave out those without rows."""
+    counts: dict[tuple[Side, Modality, int], float] = {}
+    for kind in kinds:
+        key = (kind.side, kind.modality, kind.text_tokens)
+        counts[key] = counts.get(key, 0) + kind.count
+    return tuple(Kind(side, modality, n, text) for (side, modality, text), n in counts.items() if n)
+
+
+def _document(modality: Modality, count: float) -> Kind:
+    return Kind(Side.CANDIDATE, modality, count, _text(modality))
+
+
+def _text(modality: Modality) -> int:
+    return 0 if modality is Modality.IMAGE else TEXT_TOKENS
+
+
+def _lengths(modality: object, characters: object) -> Mapping[Modality, int]:
+    """Mean tokens of the texts of each modality that occurs."""
+    import numpy as np
+
+    codes, lengths = np.asarray(modality), np.asarray(characters)
+    present = [kind for kind in Modality if (codes == kind.code).any()]
+    return {kind: round(float(lengths[codes == kind.code].mean()) / CHARACTERS_PER_TOKEN) for kind in present}
