@@ -63,11 +63,12 @@ class Blocks:
         whole = 4 * length * length * self.heads * self.head_width * self.run
         return whole // 2 if self.causal else whole
 
-    def lora_parameters(self, rank: int) -> int:
-        """Weights of adapters of a rank on every linear layer: q, k, v, o and the MLP's."""
+    def lora_parameters(self, rank: int, targets: Iterable[str]) -> int:
+        """Weights of adapters of a rank on the named linear layers of a gated block."""
         own, shared = self.heads * self.head_width, self.kv_heads * self.head_width
-        attention = 2 * (self.width + own) + 2 * (self.width + shared)
-        return self.layers * rank * (attention + self.mlp_matrices * (self.width + self.intermediate))
+        sides = {"q_proj": own, "k_proj": shared, "v_proj": shared, "o_proj": own}
+        sides |= dict.fromkeys(("gate_proj", "up_proj", "down_proj"), self.intermediate)
+        return self.layers * rank * sum(self.width + sides[target] for target in targets)
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class Part:
     """Embeddings, norms, biases, and latents."""
     flops_per_token: int = 0
     """Forward products without weights that are not attention among the tokens of a row."""
+    values: int = 0
+    """Values per token that are kept for the backward pass, outside the blocks."""
 
     @property
     def parameters(self) -> int:
@@ -174,7 +177,9 @@ def clip_text(blocks: Blocks, *, vocabulary: int, context: int) -> Part:
 def projector(vision_width: int, width: int) -> Part:
     """LLaVA's projector: two linear layers with biases, and the newline's vector."""
     matrices = vision_width * width + width * width
-    return Part("projector", "image_tokens", matrices=matrices, other=2 * width + width)
+    return Part(
+        "projector", "image_tokens", matrices=matrices, other=2 * width + width, values=vision_width + 2 * width
+    )
 
 
 def latent_attention(width: int, *, latents: int, heads: int, head_width: int) -> Part:
@@ -186,12 +191,13 @@ def latent_attention(width: int, *, latents: int, heads: int, head_width: int) -
     matrices = 2 * width * inner + width * 8 * width + 4 * width * width
     biases_and_norms = 8 * width + width + 6 * width
     other = width * 2 * inner + latents * width + biases_and_norms
-    return Part("pooling", "tokens", matrices=matrices, other=other, flops_per_token=4 * latents * inner)
+    kept = 2 * inner + (8 + 3 * 4 + 4) * width
+    return Part("pooling", "tokens", None, matrices, other, flops_per_token=4 * latents * inner, values=kept)
 
 
-def adapters(blocks: Blocks, rank: int) -> Part:
-    """LoRA on every linear layer of a language model."""
-    return Part("adapters", "tokens", matrices=blocks.lora_parameters(rank))
+def adapters(blocks: Blocks, rank: int, targets: Iterable[str]) -> Part:
+    """LoRA on linear layers of a language model."""
+    return Part("adapters", "tokens", matrices=blocks.lora_parameters(rank, targets))
 
 
 def activations(blocks: Blocks, *, value_bytes: int) -> int:

@@ -1,7 +1,4 @@
-"""From a checkpoint's config.json to the parts of `costs`: no weights, no transformers.
-
-`architectures/` holds what the released names look like, so that a plan needs no download.
-"""
+"""From a checkpoint's config.json to the parts of `costs`: no weights, no transformers."""
 
 from __future__ import annotations
 
@@ -9,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from lit_mmembed.encoders.configurations import architecture, of_type, part_of
 from lit_mmembed.encoders.costs import (
     Blocks,
     Part,
@@ -24,53 +22,11 @@ from lit_mmembed.encoders.costs import (
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import read_json
 
-ARCHITECTURES = Path(__file__).with_name("architectures")
-_DECODER = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000}
-DEFAULTS: dict[str, dict[str, int]] = {
-    "mistral": {**_DECODER, "intermediate_size": 14336, "num_key_value_heads": 8},
-    "bidir_mistral": {**_DECODER, "intermediate_size": 14336, "num_key_value_heads": 8},
-    "llama": {**_DECODER, "intermediate_size": 11008},
-    "clip_text_model": {
-        "hidden_size": 512,
-        "intermediate_size": 2048,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 8,
-        "max_position_embeddings": 77,
-        "vocab_size": 49408,
-    },
-    "clip_vision_model": {
-        "hidden_size": 768,
-        "intermediate_size": 3072,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "image_size": 224,
-        "patch_size": 32,
-    },
-}
-"""What a config.json that leaves a size out means by it (transformers' defaults)."""
-
-
-def architecture(source: str | Path) -> dict[str, Any]:
-    """Return the configuration of a checkpoint: its folder's config.json, or the shipped one of a released name.
-
-    Raises:
-        InputError: neither is there.
-    """
-    file = Path(source) / "config.json"
-    if file.exists():
-        return read_json(file)
-    shipped = ARCHITECTURES / f"{str(source).replace('/', '--')}.json"
-    if not shipped.exists():
-        known = sorted(path.stem.replace("--", "/") for path in ARCHITECTURES.glob("*.json"))
-        fix = f"give a folder with config.json, or one of {', '.join(known)}"
-        raise InputError("the shapes of this checkpoint are not known", file=source, fix=fix)
-    return read_json(shipped)
-
 
 def llava(source: str | Path, *, attention: str) -> dict[str, Part]:
     """Return vision tower, projector and language model of a LLaVA-Next checkpoint."""
-    config = _of_type(source, "llava_next")
-    vision, text = _sub(config, "vision_config", source), _sub(config, "text_config", source)
+    config = of_type(source, "llava_next")
+    vision, text = part_of(config, "vision_config", source), part_of(config, "text_config", source)
     layer = int(config.get("vision_feature_layer", -2))
     tower = _vision_tower(vision)
     assert tower.blocks is not None
@@ -83,15 +39,27 @@ def llava(source: str | Path, *, attention: str) -> dict[str, Part]:
     return {part.name: part for part in parts}
 
 
-def image_patches(source: str | Path) -> int:
-    """Return the patches of a tile of a LLaVA-Next checkpoint, the class token not counted."""
-    return _patches(_sub(_of_type(source, "llava_next"), "vision_config", source))
+class Inputs(NamedTuple):
+    """What two towers take."""
+
+    size: int
+    """Pixels of an image's side."""
+    patches: int
+    """Of an image, the class token not counted."""
+    context: int = 0
+    """Tokens of a text at most, where a text tower sets it."""
+
+
+def image_tower(source: str | Path) -> Inputs:
+    """Return what the vision tower of a LLaVA-Next checkpoint takes: one tile."""
+    vision = part_of(of_type(source, "llava_next"), "vision_config", source)
+    return Inputs(vision["image_size"], _patches(vision))
 
 
 def nv_embed(source: str | Path, *, attention: str) -> dict[str, Part]:
     """Return the language model and the latent attention of NV-Embed, which is the pooling where one asks for it."""
     config = architecture(source)
-    text = _sub(config if "text_config" in config else {"text_config": config}, "text_config", source)
+    text = part_of(config if "text_config" in config else {"text_config": config}, "text_config", source)
     latent = {
         "num_latents_value": 512, "num_cross_heads": 8, "hidden_dim": 4096, "cross_dim_head": 4096,
         **config.get("latent_attention_config", {}),
@@ -105,18 +73,19 @@ def nv_embed(source: str | Path, *, attention: str) -> dict[str, Part]:
     return {"language model": _language_model(text, attention), "pooling": pooling}
 
 
-def clip(source: str | Path) -> tuple[dict[str, Part], int]:
-    """Return the towers and projections of a transformers CLIP, and the width of its vectors."""
-    config = _of_type(source, "clip")
-    vision, text = _sub(config, "vision_config", source), _sub(config, "text_config", source)
+def clip(source: str | Path) -> tuple[dict[str, Part], int, Inputs]:
+    """Return the towers (with projections) of a transformers CLIP, the width of its vectors, and what they take."""
+    config = of_type(source, "clip")
+    vision, text = part_of(config, "vision_config", source), part_of(config, "text_config", source)
     dimension = int(config.get("projection_dim", 512))
+    inputs = Inputs(vision["image_size"], _patches(vision), text["max_position_embeddings"])
     blocks = _plain(text, causal=True)
     text_tower = clip_text(blocks, vocabulary=text["vocab_size"], context=text["max_position_embeddings"])
-    return _two_towers(_vision_tower(vision), text_tower, dimension), dimension
+    return _two_towers(_vision_tower(vision), text_tower, dimension), dimension, inputs
 
 
-def open_clip(arguments: Mapping[str, Any]) -> tuple[dict[str, Part], int]:
-    """Return the towers and projections of an open_clip model, and the width of its vectors.
+def open_clip(arguments: Mapping[str, Any]) -> tuple[dict[str, Part], int, Inputs]:
+    """Return the towers (with projections) of an open_clip model, the width of its vectors, and what they take.
 
     Args:
         arguments: `OpenClipBackbone`'s: `architecture`, or a `config` file.
@@ -126,7 +95,15 @@ def open_clip(arguments: Mapping[str, Any]) -> tuple[dict[str, Part], int]:
     """
     file = _open_clip_file(arguments)
     config = read_json(file)
-    vision = {"layers": 12, "width": 768, "head_width": 64, "mlp_ratio": 4, "patch_size": 16, **config["vision_cfg"]}
+    vision = {
+        "layers": 12,
+        "width": 768,
+        "head_width": 64,
+        "mlp_ratio": 4,
+        "patch_size": 16,
+        "image_size": 224,
+        **config["vision_cfg"],
+    }
     text = {"layers": 12, "width": 512, "heads": 8, "mlp_ratio": 4, "context_length": 77, **config["text_cfg"]}
     if "timm_model_name" in vision or "hf_model_name" in text or not isinstance(vision["layers"], int):
         raise InputError("has a tower that is not open_clip's own", file=file, fix="plan with a ViT architecture")
@@ -136,13 +113,14 @@ def open_clip(arguments: Mapping[str, Any]) -> tuple[dict[str, Part], int]:
             vision["layers"], width, width // vision["head_width"], int(width * vision["mlp_ratio"]), causal=False
         ),
         patch=vision["patch_size"],
-        patches=(vision.get("image_size", 224) // vision["patch_size"]) ** 2,
+        patches=_patches(vision),
         stem=_stem_weights(config["stem"], width) if "stem" in config else None,
     )
     width = text["width"]
     blocks = plain_blocks(text["layers"], width, text["heads"], int(width * text["mlp_ratio"]), causal=True)
     text_tower = clip_text(blocks, vocabulary=text.get("vocab_size", 49408), context=text["context_length"])
-    return _two_towers(tower, text_tower, config["embed_dim"]), int(config["embed_dim"])
+    inputs = Inputs(vision["image_size"], _patches(vision), text["context_length"])
+    return _two_towers(tower, text_tower, config["embed_dim"]), int(config["embed_dim"]), inputs
 
 
 def _two_towers(vision: Part, text: Part, dimension: int) -> dict[str, Part]:
@@ -207,26 +185,3 @@ def _patches(vision: Mapping[str, Any]) -> int:
 def _plain(config: Mapping[str, Any], *, causal: bool) -> Blocks:
     layers, heads = config["num_hidden_layers"], config["num_attention_heads"]
     return plain_blocks(layers, config["hidden_size"], heads, config["intermediate_size"], causal=causal)
-
-
-def _of_type(source: str | Path, expected: str) -> dict[str, Any]:
-    config = architecture(source)
-    if config.get("model_type") != expected:
-        problem = f"is of the architecture {config.get('model_type')!r}, not {expected}"
-        raise InputError(problem, file=source, fix="take the backbone class of that architecture")
-    return config
-
-
-def _sub(config: Mapping[str, Any], name: str, source: str | Path) -> dict[str, Any]:
-    part = config.get(name)
-    if not isinstance(part, dict):
-        raise InputError(f"config.json has no {name}", file=source, fix="give the whole configuration")
-    default = "clip_vision_model" if name == "vision_config" else "mistral"
-    kind = part.get(
-        "model_type", "clip_text_model" if config.get("model_type") == "clip" and name == "text_config" else default
-    )
-    if kind not in DEFAULTS:
-        raise InputError(
-            f"{name} is of the type {kind!r}", file=source, fix=f"one of {', '.join(DEFAULTS)} can be planned"
-        )
-    return {**DEFAULTS[kind], **part}

@@ -1,4 +1,4 @@
-"""What GPUs can do by their makers' data sheets: the peak that a plan and the throughput of a run are measured against."""
+"""What GPUs can do by their data sheets: the peak that a plan and the throughput of a run are measured against."""
 
 from __future__ import annotations
 
