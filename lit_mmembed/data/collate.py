@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
+import numpy as np
 import torch
 
 from lit_mmembed.data.triplets import Triplet
-from lit_mmembed.types import NO_ID, Batch, EncodeBatch, EncoderRow, Features, stable_id
+from lit_mmembed.types import NO_ID, Batch, EncodeBatch, EncoderRow, Features, Side, stable_id
 
-Preprocessing = Callable[[Sequence[EncoderRow]], Features]
+
+class Preprocessing(Protocol):
+    """What the data needs of an encoder's `preprocess`; see `encoders.base.Preprocess`."""
+
+    def __call__(self, rows: Sequence[EncoderRow]) -> Features:
+        """Return the features of rows."""
+        ...
+
+    def lengths(self, characters: np.ndarray, images: np.ndarray, side: Side) -> np.ndarray:
+        """Estimate rows' tokens."""
+        ...
 
 
 class TrainingCollate:

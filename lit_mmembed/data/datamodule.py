@@ -18,7 +18,9 @@ from lit_mmembed.data.negatives import MinedNegatives
 from lit_mmembed.data.order import BatchOrder, EpochSampler
 from lit_mmembed.data.triplets import Triplets
 from lit_mmembed.errors import InputError
-from lit_mmembed.types import FOLDERS, Side
+from lit_mmembed.types import FOLDERS, Modality, Side
+
+TEXT = Modality.TEXT.code
 
 
 class ResumableLoader(DataLoader):
@@ -51,7 +53,9 @@ class RetrievalData(lightning.LightningDataModule):
         when_empty: What happens when the drawn kind of negative is empty for a query: `other` draws the other kind,
             `in_batch` adds none.
         workers: DataLoader worker processes.
-        encode_rows: Rows per batch when embedding.
+        encode_rows: Rows per batch when embedding, at most.
+        encode_tokens: Tokens per batch when embedding, images expanded; None only counts rows. Rows are sorted by
+            modality and length, so a batch of short ones has many.
         validation_queries: At most this many queries per task in validation; None takes all.
         predict: What `mmembed predict` embeds: "candidates/test", "queries/test", or "test" for both.
         seed: Seed of the order and of every draw. The command line sets it to `seed_everything`.
@@ -69,6 +73,7 @@ class RetrievalData(lightning.LightningDataModule):
         when_empty: Literal["other", "in_batch"] = "other",
         workers: int = 0,
         encode_rows: int = 256,
+        encode_tokens: int | None = None,
         validation_queries: int | None = None,
         predict: str = "candidates/test",
         seed: int = 0,
@@ -83,6 +88,7 @@ class RetrievalData(lightning.LightningDataModule):
         self.when_empty = when_empty
         self.workers = workers
         self.encode_rows = encode_rows
+        self.encode_tokens = encode_tokens
         self.validation_queries = validation_queries
         self.predict = predict
         self.seed = seed
@@ -129,7 +135,18 @@ class RetrievalData(lightning.LightningDataModule):
         self, rows: RowsToEncode, *, missing: np.ndarray | None = None, rank: int = 0, world: int = 1
     ) -> DataLoader:
         """A loader of EncodeBatch over `rows`; process `rank` of `world` takes its share."""
-        sampler = SortedBatches(rows.cost, self.encode_rows, missing=missing, rank=rank, world=world)
+        tokens = None
+        if self.encode_tokens:
+            tokens = self.preprocess.lengths(rows.characters, rows.modality != TEXT, rows.side)
+        sampler = SortedBatches(
+            rows.cost,
+            self.encode_rows,
+            missing=missing,
+            rank=rank,
+            world=world,
+            tokens=tokens,
+            budget=self.encode_tokens,
+        )
         return DataLoader(
             rows,  # type: ignore[arg-type]
             batch_sampler=sampler,

@@ -85,6 +85,15 @@ class RowsToEncode:
         """[n] int64: what sorts the rows, modality first, then the text's length."""
         return self.modality.astype(np.int64) * (1 << 40) + np.asarray(self.reader.tokens)[self._rows]
 
+    @property
+    def characters(self) -> np.ndarray:
+        """[n] int64: characters of each row's text and instruction."""
+        texts = np.asarray(self.reader.tokens)[self._rows].astype(np.int64)
+        if self.side is Side.CANDIDATE or not self.wordings:
+            return texts
+        longest = [max((len(w) for w in self.wordings[task.name]), default=0) for task in self.tasks]
+        return texts + np.array(longest, dtype=np.int64)[self.task]
+
     def _expand(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.side is Side.CANDIDATE or self.policy in (PromptPolicy.FIRST, PromptPolicy.NONE):
             return rows, np.zeros(len(rows), dtype=np.int64)
@@ -101,15 +110,27 @@ class SortedBatches:
     Process r of W takes every W-th batch, and each gets one: batches are smaller where rows are few, and where rows are
     fewer than processes some are embedded twice (Lightning leaves a process without a batch out of the evaluation, and
     the others wait for it). `missing` limits it to the rows that a killed run has not written.
+
+    With `tokens` (an estimate for each row) and `budget`, a batch ends where its tokens would pass the budget; a longer
+    row is a batch of its own. `rows_per_batch` still holds.
     """
 
     def __init__(
-        self, cost: np.ndarray, rows_per_batch: int, *, missing: np.ndarray | None = None, rank: int = 0, world: int = 1
+        self,
+        cost: np.ndarray,
+        rows_per_batch: int,
+        *,
+        missing: np.ndarray | None = None,
+        rank: int = 0,
+        world: int = 1,
+        tokens: np.ndarray | None = None,
+        budget: int | None = None,
     ) -> None:
         rows = np.arange(len(cost)) if missing is None else np.asarray(missing)
         order = rows[np.argsort(-cost[rows], kind="stable")]
         size = max(1, min(rows_per_batch, len(order) // world))
-        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        tokens = np.zeros(len(cost), dtype=np.int64) if tokens is None or budget is None else tokens
+        batches = _cut(order, size, tokens, budget or 0)
         batches += batches[:1] * (world - len(batches))
         self._batches: Sequence[np.ndarray] = batches[rank::world]
 
@@ -119,3 +140,17 @@ class SortedBatches:
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self._batches:
             yield batch.tolist()
+
+
+def _cut(order: np.ndarray, size: int, tokens: np.ndarray, budget: int) -> list[np.ndarray]:
+    """Cut rows into batches of at most `size` rows and `budget` tokens."""
+    batches = []
+    upto = np.cumsum(tokens[order])
+    start = 0
+    while start < len(order):
+        before = upto[start - 1] if start else 0
+        within = int(np.searchsorted(upto, before + budget, side="right"))
+        end = max(start + 1, min(start + size, within if upto[-1] else len(order)))
+        batches.append(order[start:end])
+        start = end
+    return batches

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from torch import Tensor, nn
 
-from lit_mmembed.types import EncoderRow, Features
+from lit_mmembed.types import EncoderRow, Features, Side
 
 
 class Preprocess(Protocol):
@@ -23,8 +24,17 @@ class Preprocess(Protocol):
         """Prompt, tokenize and decode `rows`; the features' first dimension need not be their number."""
         ...
 
-    def length(self, row: EncoderRow) -> int:
-        """Estimate the tokens that a row costs, for sorting and for batches by token budget."""
+    def lengths(self, characters: np.ndarray, images: np.ndarray, side: Side) -> np.ndarray:
+        """Estimate the tokens that rows cost, for batches by token budget.
+
+        Args:
+            characters: [n] of text and instruction together.
+            images: [n] bool, whether the row has one.
+            side: Whose limits hold.
+
+        Returns:
+            [n] int64, images expanded.
+        """
         ...
 
 

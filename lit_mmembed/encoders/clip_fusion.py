@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,7 +22,7 @@ from lit_mmembed.encoders.images import ImageTransform, normalised
 from lit_mmembed.encoders.pretrained import class_path
 from lit_mmembed.encoders.tokenizer import Tokenizer, padded
 from lit_mmembed.errors import InputError
-from lit_mmembed.types import EncoderRow, Features
+from lit_mmembed.types import EncoderRow, Features, Side
 
 CHARACTERS_PER_TOKEN = 4
 
@@ -159,11 +160,10 @@ class FusionPreprocess:
             features |= {"pixels": torch.stack(list(images.values())), "image_rows": torch.tensor(list(images))}
         return features
 
-    def length(self, row: EncoderRow) -> int:
-        """Estimate a row's tokens: a quarter of its characters, at most the context, and its image's patches."""
-        characters = len(row.text or "") + len(row.instruction or "")
-        text = min(characters // CHARACTERS_PER_TOKEN + 2, self.tokenizer.context_length) if characters else 0
-        return text + (self.patches if row.image is not None else 0)
+    def lengths(self, characters: np.ndarray, images: np.ndarray, side: Side) -> np.ndarray:
+        """Estimate rows' tokens: a quarter of the characters, at most the context, and the image's patches."""
+        text = np.minimum(characters // CHARACTERS_PER_TOKEN + 2, self.tokenizer.context_length) * (characters > 0)
+        return text + self.patches * images.astype(np.int64)
 
     def _token_groups(self, texts: dict[int, str]) -> Features:
         encoded = sorted(zip(texts, self.tokenizer(list(texts.values())), strict=True), key=lambda pair: len(pair[1]))

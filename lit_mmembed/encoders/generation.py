@@ -34,8 +34,9 @@ class GenerationPreprocess:
     """Makes features of examples. Picklable.
 
     Features: `tokens` [B, L] int64, padded on the right, an image's placeholder as often as it has vectors; `labels`
-    [B, L], IGNORED at the prompt and the padding; `kind` [B], the place in KINDS; `true` [B] bool, the right answer of
-    a judgement; and, where there are images, `pixels` [images, 3, S, S] uint8 in the order of their placeholders.
+    [B, L], IGNORED at the prompt and the padding; `kind` [B], the place in KINDS; `task` [B]; `true` [B] bool, the
+    right answer of a judgement; and, where there are images, `pixels` [images, 3, S, S] uint8, in the order of their
+    placeholders.
     """
 
     def __init__(self, tokenizer: Any, images: GlobalImage, max_tokens: int) -> None:
@@ -56,6 +57,7 @@ class GenerationPreprocess:
             "tokens": padded([[*prompt, *answer] for prompt, answer in both], self.tokenizer.pad_token_id),
             "labels": padded([[IGNORED] * len(prompt) + answer for prompt, answer in both], IGNORED),
             "kind": torch.tensor([KINDS.index(example.kind) for example in examples]),
+            "task": torch.tensor([example.task for example in examples]),
             "true": torch.tensor([example.answer == TRUE for example in examples]),
         }
         encoded = [image for example in examples for image in example.prompt.images]
@@ -103,6 +105,7 @@ class Generator(torch.nn.Module):
         super().__init__()
         self.folder = local_folder(checkpoint)
         self.model: Any = LlavaNextForConditionalGeneration.from_pretrained(str(self.folder), dtype=torch.float32)
+        self.model.train()
         config = self.model.config
         images = image_input(self.folder, config.vision_config, config.image_token_id, any_resolution=False)
         assert isinstance(images, GlobalImage)

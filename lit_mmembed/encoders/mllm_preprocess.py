@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -119,11 +120,10 @@ class MllmPreprocess:
         }
         return features | _image_features(images) if images else features
 
-    def length(self, row: EncoderRow) -> int:
-        """Estimate a row's tokens: a quarter of its characters, at most the limit, and its image's vectors."""
-        characters = len(row.text or "") + len(row.instruction or "")
-        text = min(characters // CHARACTERS_PER_TOKEN + 2, self.limit[row.side])
-        return text + (self.images.typical_tokens if self.images and row.image is not None else 0)
+    def lengths(self, characters: np.ndarray, images: np.ndarray, side: Side) -> np.ndarray:
+        """Estimate rows' tokens: a quarter of the characters, at most the limit, and the image's vectors."""
+        text = np.minimum(characters // CHARACTERS_PER_TOKEN + 2, self.limit[side])
+        return text + (self.images.typical_tokens if self.images else 0) * images.astype(np.int64)
 
     def tokenized(self, row: EncoderRow) -> Tokenized:
         """Return a row's ids, cut to the limit, images not expanded."""

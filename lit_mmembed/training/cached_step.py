@@ -177,7 +177,7 @@ class _Gradients:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:
                 known = self._sums.get(id(parameter))
-                self._sums[id(parameter)] = gradient if known is None else known.add_(gradient)
+                self._sums[id(parameter)] = gradient.contiguous() if known is None else known.add_(gradient)
 
     def backward(self, vectors: Tensor, of_vectors: Tensor) -> None:
         """Push the gradients of embeddings through their graph, and free it."""

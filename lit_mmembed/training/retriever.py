@@ -14,6 +14,7 @@ from lit_mmembed.data.datamodule import RetrievalData
 from lit_mmembed.encoders.base import Encoder
 from lit_mmembed.losses.gather import gather_without_gradient
 from lit_mmembed.losses.info_nce import InfoNCE
+from lit_mmembed.training.cached_step import cached_loss
 from lit_mmembed.training.contrastive import contrastive_loss
 from lit_mmembed.training.optimization import Optimization
 from lit_mmembed.training.validation import Collected, best_rows, retrieval_scores
@@ -27,6 +28,8 @@ class RetrieverModule(lightning.LightningModule):
         encoder: The backbone, e.g. `lit_mmembed.encoders.clip_fusion.ClipFusion`.
         loss: Temperature and mask.
         optimization: Learning rate and schedule.
+        chunk_tokens: Token budget of a chunk of the cached step (`training.cached_step`): memory is that of one chunk,
+            whatever the batch. None embeds the whole batch at once.
         weights: A model folder (`model/` of an earlier stage) to start from; None starts from the encoder as built,
             which is the pretrained backbone: where M_hard starts again (section 5.1).
     """
@@ -37,12 +40,14 @@ class RetrieverModule(lightning.LightningModule):
         *,
         loss: InfoNCE,
         optimization: Optimization | None = None,
+        chunk_tokens: int | None = None,
         weights: Path | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.loss = loss
         self.optimization = optimization or Optimization()
+        self.chunk_tokens = chunk_tokens
         self.seed = 0
         self.weights = None if weights is None else Path(weights)
         if self.weights is not None:
@@ -64,10 +69,20 @@ class RetrieverModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a global batch; under DDP, scaled so that averaged gradients are those of one process."""
-        loss = contrastive_loss(self.encoder, self.loss, batch)
+        loss = self._loss(batch)
         self.log("train/loss", loss.detach(), prog_bar=True, sync_dist=True)
         self.log("train/temperature", self.loss.temperature.detach())
+        if "cut" in batch.query:
+            rows = (batch.query["cut"], batch.document["cut"])
+            self.log("train/cut_rows", sum((cut > 0).sum() for cut in rows).float(), reduce_fx="sum", sync_dist=True)  # type: ignore[union-attr]
         return loss
+
+    def _loss(self, batch: Batch) -> Tensor:
+        if self.chunk_tokens is None:
+            return contrastive_loss(self.encoder, self.loss, batch)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        scale = float(scaler.get_scale()) if scaler is not None else 1.0
+        return cached_loss(self.encoder, self.loss, batch, chunk_tokens=self.chunk_tokens, scale=scale)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient norm before any clipping."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -79,10 +80,30 @@ def test_preprocess_travels_to_a_worker_without_weights(encoder):
     assert len(packed) < weights + 8_000_000  # CLIP's own vocabulary is a few megabytes
 
 
-def test_length_grows_with_text_and_image(encoder):
-    length = encoder.preprocess.length
-    short, longer = EncoderRow("a fox", None, Side.QUERY), EncoderRow("a fox in the snow of a hill", None, Side.QUERY)
-    assert 0 < length(short) < length(longer) < length(EncoderRow(longer.text, b"image", Side.QUERY))
+def test_estimated_lengths_grow_with_text_and_image(encoder):
+    short, longer, both = encoder.preprocess.lengths(
+        np.array([5, 27, 27]), np.array([False, False, True]), Side.CANDIDATE
+    )
+    assert 0 < short < longer < both
+
+
+def test_costs_are_of_each_row_and_travel_with_a_selection(encoder):
+    features = encoder.preprocess(mixed_rows(6))
+    costs = encoder.costs(features)
+    assert costs.shape == (6,) and (costs > 0).all()
+    rows = torch.tensor([4, 1, 3])
+    assert torch.equal(encoder.costs(encoder.select(features, rows)), costs[rows])
+
+
+def test_selected_rows_have_the_vectors_that_they_have_in_the_batch(encoder):
+    features = encoder.preprocess(mixed_rows(7))
+    whole = encode(encoder, mixed_rows(7))
+    for rows in ([5], [6, 0, 2], [1, 2, 4, 5]):
+        chosen = torch.tensor(rows)
+        for given in (features, encoder.frozen_part(features)):
+            with torch.no_grad():
+                vectors = encoder(encoder.select(given, chosen))
+            torch.testing.assert_close(vectors, whole[chosen], atol=1e-5, rtol=0)
 
 
 def test_every_trainable_parameter_gets_a_gradient_and_no_frozen_one_does(encoder):
