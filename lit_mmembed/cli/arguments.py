@@ -25,7 +25,22 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all stages."""
     root = OneLineParser(prog="mmembed")
     stages = root.add_subparsers(dest="stage", required=True)
-    for add in (_shard, _texts, _tokenizer, _initial, _convert, _encode, _search, _mine, _evaluate, _compare, _report, _run, _doctor):
+    for add in (
+        _shard,
+        _texts,
+        _tokenizer,
+        _initial,
+        _convert,
+        _encode,
+        _search,
+        _mine,
+        _evaluate,
+        _compare,
+        _report,
+        _run,
+        _plan,
+        _doctor,
+    ):
         add(stages)
     return root
 
@@ -202,6 +217,19 @@ def _run(stages: argparse._SubParsersAction) -> None:
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="change the recipe, e.g. vars.root=/data/M-BEIR"
     )
     stage.add_argument("--out", type=Path, default=Path("runs"), help="where run folders lie")
+
+
+def _plan(stages: argparse._SubParsersAction) -> None:
+    stage = _stage(stages, "plan", "Memory and time of a fit, or of a recipe's fits, before anything is started.")
+    stage.add_argument("recipe", type=Path, nargs="?", help="recipe YAML; or name a fit's YAMLs with -c")
+    stage.add_argument("-c", "--config", action="append", default=[], help="a YAML of a fit, as often as there are")
+    change = "change it, e.g. data.batch_size=512"
+    stage.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=change)
+    stage.add_argument("--data", type=Path, help="data directory: modalities and lengths (default: M-BEIR's)")
+    stage.add_argument("--gpu", default="h100", help="a100 (80 GB), h100 or h200")
+    stage.add_argument("--gpus", type=int, help="how many (default: trainer.devices, or 1)")
+    stage.add_argument("--mfu", type=float, default=0.4, help="share of the peak reached; train/mfu of a run tells it")
+    stage.add_argument("--json", type=Path, help="also write every number here")
 
 
 def _doctor(stages: argparse._SubParsersAction) -> None:

@@ -20,5 +20,6 @@ STAGES = {
     "compare": "test whether two rankings differ",
     "report": "write the page of a run folder",
     "run": "run the stages of a recipe, going on where it stopped",
+    "plan": "memory and time of a fit or a recipe before it is started",
     "doctor": "look at this machine and say what would not work",
 }

@@ -79,7 +79,7 @@ def run(
     if smoke:
         content.name = f"{content.name}_smoke"
         content.vars = OmegaConf.merge(content.get("vars", {}), content.get("smoke", {}))
-    content = _changed(content, changes)
+    content = changed(content, changes)
     stages = resolve(content, seed=seed, out=out, file=recipe)
     start = time.monotonic()
     for number, stage in enumerate(stages.values(), 1):
@@ -114,7 +114,8 @@ def load(recipe: Path) -> DictConfig:
     return content
 
 
-def _changed(content: DictConfig, changes: Sequence[str]) -> DictConfig:
+def changed(content: DictConfig, changes: Sequence[str]) -> DictConfig:
+    """Return a recipe with KEY=VALUE set; InputError where it has no such key."""
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals or OmegaConf.select(content, key.rpartition(".")[0] or key) is None:

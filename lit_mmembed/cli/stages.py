@@ -205,6 +205,13 @@ def run(flags: argparse.Namespace) -> None:
     run_recipe(flags.recipe, smoke=flags.smoke, seed=flags.seed, out=flags.out, changes=flags.set)
 
 
+def plan(flags: argparse.Namespace) -> None:
+    """`mmembed plan`."""
+    from lit_mmembed.cli.planning import plan as plan_experiment
+
+    plan_experiment(flags)
+
+
 def doctor(flags: argparse.Namespace) -> int:
     """`mmembed doctor`."""
     from lit_mmembed.cli.doctor import doctor as examine
@@ -214,7 +221,22 @@ def doctor(flags: argparse.Namespace) -> int:
 
 STAGES: dict[str, Callable[[argparse.Namespace], int | None]] = {
     function.__name__: function
-    for function in (shard, texts, tokenizer, initial, convert, encode, search, mine, evaluate, compare, report, run, doctor)
+    for function in (
+        shard,
+        texts,
+        tokenizer,
+        initial,
+        convert,
+        encode,
+        search,
+        mine,
+        evaluate,
+        compare,
+        report,
+        run,
+        plan,
+        doctor,
+    )
 }
 
 

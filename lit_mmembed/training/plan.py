@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lit_mmembed.encoders.costs import Part, activations, cast_inputs, trained_inputs
 from lit_mmembed.training.devices import Device
@@ -38,7 +38,8 @@ class Settings:
     """Where the run ends, whatever comes first."""
     precision: str
     strategy: str
-    validation: bool = False
+    encode_rows: int
+    """Rows of a batch when embedding."""
 
 
 @dataclass(frozen=True)
@@ -161,12 +162,27 @@ def memory(fit: Fit, chunk_tokens: int | None, *, checkpointing: bool) -> dict[s
     copies = HALF if "mixed" in settings.precision else 0  # autocast keeps a half copy of each fp32 weight
     frozen = min(encoder.frozen_bytes, own)
     weights = (sum(counts.values()) - trained) * frozen + trained * (own + copies)
+    held = trained * own * (1 if settings.chunk_tokens is None else 2)  # a cached step: the sums, and a chunk's own
     found = {
         "weights": weights / (gpus if "weights" in split else 1),
-        "gradients": trained * own / (gpus if "gradients" in split else 1),
+        "gradients": held / (gpus if "gradients" in split else 1),
         "optimizer": trained * ADAM * own / FULL / (gpus if "optimizer" in split else 1),
         "activations": chunk_activations(fit, chunk_tokens, checkpointing=checkpointing),
         **_cached(fit),
+    }
+    return {**found, "total": sum(found.values())}
+
+
+def encoding_memory(fit: Fit) -> dict[str, float]:
+    """Return the bytes on each GPU when embedding: weights, one layer's values of a batch's rows, their pixels."""
+    encoder, rows = fit.encoder, fit.settings.encode_rows
+    counted = tokens(encoder, fit.workload.pool)
+    weights = sum(part.parameters for part in encoder.parts.values()) * encoder.frozen_bytes
+    layers = [activations(part.blocks, value_bytes=fit.value_bytes) for part in encoder.parts.values() if part.blocks]
+    found = {
+        "weights": weights,
+        "one layer": rows * counted["longest_row"] * max(layers),
+        "pixels": rows * encoder.pixel_bytes,
     }
     return {**found, "total": sum(found.values())}
 
@@ -211,11 +227,6 @@ def fits(fit: Fit, needed: dict[str, float]) -> bool:
     return needed["total"] <= fit.machine.device.memory * (1 - RESERVED)
 
 
-def with_batch(fit: Fit, batch_size: int) -> Fit:
-    """Return the fit with another batch."""
-    return replace(fit, settings=replace(fit.settings, batch_size=batch_size))
-
-
 def _layer(fit: Fit, part: Part) -> int:
     """Bytes that one layer of a part keeps of each token."""
     assert part.blocks is not None
@@ -239,4 +250,5 @@ def _cached(fit: Fit) -> dict[str, float]:
     features = 0.0
     if settings.chunk_tokens is not None and tower and tower.blocks and not encoder.passes_gradient(tower):
         features = images * encoder.tiles * (encoder.patches - 1) * tower.blocks.width * fit.value_bytes
+        features *= 2  # as computed, and cut into chunks
     return {"vectors": vectors + scores, "vision features": features, "pixels": images * encoder.pixel_bytes}

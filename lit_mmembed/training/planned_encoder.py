@@ -42,6 +42,11 @@ class PlannedEncoder:
     """Of an image as it lies in a batch."""
     checkpointing: bool = False
 
+    @property
+    def can_checkpoint(self) -> bool:
+        """Say whether there is a language model, whose layers may be computed again."""
+        return "language model" in self.parts
+
     def rows(self, part: Part, kinds: tuple[Kind, ...]) -> list[Rows]:
         """Return what a part reads of these rows."""
         images = sum(kind.count * kind.images for kind in kinds)
