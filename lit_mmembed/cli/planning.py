@@ -12,9 +12,9 @@ import yaml
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import write_json
 from lit_mmembed.training.devices import GIB, device
-from lit_mmembed.training.plan import Fit, Machine, Settings
 from lit_mmembed.training.plan_summary import fit_summary, predict_summary
 from lit_mmembed.training.planned_encoder import planned_encoder
+from lit_mmembed.training.planned_fit import Fit, Machine, Settings
 from lit_mmembed.training.workload import Workload, mbeir, of_directory
 
 SUMMARIES = {"fit": fit_summary, "predict": predict_summary}

@@ -8,7 +8,6 @@ from typing import Any
 from lit_mmembed.training.devices import GIB
 from lit_mmembed.training.plan import (
     RESERVED,
-    Fit,
     chunk_activations,
     encoding_memory,
     fits,
@@ -20,6 +19,7 @@ from lit_mmembed.training.plan import (
     step_flops,
     tokens,
 )
+from lit_mmembed.training.planned_fit import Fit
 
 FOUR_BIT = 0.56
 """Bytes of a weight in NF4 with its scales (QLoRA)."""
@@ -91,8 +91,8 @@ def _common(fit: Fit) -> dict[str, Any]:
 
 def _assumptions(fit: Fit) -> list[str]:
     return [
-        f"{fit.machine.mfu:.0%} of the peak for all that is executed, recomputation too; communication, loading data and "
-        "validating take no time",
+        f"{fit.machine.mfu:.0%} of the peak for all that is executed, recomputation too; communication, loading data "
+        "and validating take no time",
         f"{RESERVED:.0%} of a GPU's memory is left to CUDA and the allocator",
         "weights that are trained are fp32 with two fp32 moments; prompt templates and padding are left out",
     ]
