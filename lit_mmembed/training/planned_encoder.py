@@ -30,7 +30,7 @@ class PlannedEncoder:
     trained: frozenset[str]
     """Names of the parts whose weights are updated."""
     frozen_bytes: int
-    """Of a weight that is not trained."""
+    """Of a weight of the backbone that is not trained."""
     limit: dict[Side, int]
     """Text tokens of a row at most; an image counts one where it is part of the prompt."""
     image_tokens: int = 0
@@ -46,6 +46,10 @@ class PlannedEncoder:
     def can_checkpoint(self) -> bool:
         """Say whether there is a language model, whose layers may be computed again."""
         return "language model" in self.parts
+
+    def stored_bytes(self, name: str) -> int:
+        """Return the bytes of a part's weight where it is not trained: a pooling is fp32 whatever the backbone is."""
+        return FULL if name == "pooling" else self.frozen_bytes
 
     def rows(self, part: Part, kinds: tuple[Kind, ...]) -> list[Rows]:
         """Return what a part reads of these rows."""
