@@ -143,6 +143,7 @@ def _fit(config: Config, flags: argparse.Namespace) -> Fit:
         precision=str(trainer.get("precision", "32-true")),
         strategy=_strategy(trainer.get("strategy")),
         encode_rows=int(data.get("encode_rows", 256)),
+        encode_tokens=data.get("encode_tokens"),
     )
     machine = Machine(device(flags.gpu), gpus, flags.mfu)
     return Fit(planned_encoder(model["encoder"]), _workload(data, flags.data), settings, machine)

@@ -98,10 +98,10 @@ def memory(fit: Fit, chunk_tokens: int | None, *, checkpointing: bool) -> dict[s
     split = SHARDED.get(settings.strategy, ())
     counts = {name: part.parameters for name, part in encoder.parts.items()}
     trained = sum(counts[name] for name in encoder.trained)
-    own = HALF if settings.precision.endswith("-true") and not settings.precision.startswith("32") else FULL
-    copies = HALF if "mixed" in settings.precision else 0  # autocast keeps a half copy of each fp32 weight
-    frozen = min(encoder.frozen_bytes, own)
-    weights = (sum(counts.values()) - trained) * frozen + trained * (own + copies)
+    own = HALF if settings.precision in ("bf16-true", "16-true") else FULL
+    copies = HALF if "mixed" in settings.precision else 0  # autocast keeps a half copy of each trained weight
+    frozen = sum(n * min(own, encoder.stored_bytes(name)) for name, n in counts.items() if name not in encoder.trained)
+    weights = frozen + trained * (own + copies)
     held = trained * own * (1 if settings.chunk_tokens is None else 2)  # a cached step: the sums, and a chunk's own
     found = {
         "weights": weights / (gpus if "weights" in split else 1),
@@ -115,14 +115,15 @@ def memory(fit: Fit, chunk_tokens: int | None, *, checkpointing: bool) -> dict[s
 
 def encoding_memory(fit: Fit) -> dict[str, float]:
     """Return the bytes on each GPU when embedding: weights, one layer's values of a batch's rows, their pixels."""
-    encoder, rows = fit.encoder, fit.settings.encode_rows
-    counted = tokens(encoder, fit.workload.pool)
-    weights = sum(part.parameters for part in encoder.parts.values()) * encoder.frozen_bytes
+    encoder, settings = fit.encoder, fit.settings
+    longest = tokens(encoder, fit.workload.pool)["longest_row"]
+    batch = min(settings.encode_rows * longest, settings.encode_tokens or float("inf"))
+    weights = sum(part.parameters * encoder.stored_bytes(name) for name, part in encoder.parts.items())
     layers = [activations(part.blocks, value_bytes=fit.value_bytes) for part in encoder.parts.values() if part.blocks]
     found = {
         "weights": weights,
-        "one layer": rows * counted["longest_row"] * max(layers),
-        "pixels": rows * encoder.pixel_bytes,
+        "one layer": batch * max(layers),
+        "pixels": settings.encode_rows * encoder.pixel_bytes,
     }
     return {**found, "total": sum(found.values())}
 

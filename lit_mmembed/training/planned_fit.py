@@ -25,7 +25,9 @@ class Settings:
     precision: str
     strategy: str
     encode_rows: int
-    """Rows of a batch when embedding."""
+    """Rows of a batch when embedding, at most."""
+    encode_tokens: int | None = None
+    """Tokens of a batch when embedding, at most."""
 
 
 @dataclass(frozen=True)
