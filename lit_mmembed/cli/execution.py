@@ -13,6 +13,7 @@ from lit_mmembed.cli.commands import LIGHTNING
 from lit_mmembed.errors import InputError
 
 RESUME_FILE = "resume.ckpt"
+RESUMABLE = ("fit", "pretrain")
 POSITIONAL = {"report": ("run_dir",)}
 
 
@@ -53,7 +54,7 @@ def lightning_flags(
         flags += ["-c", file]
     flags += [f"--seed_everything={seed}", f"--folder={folder}"]
     flags += [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in arguments.items()]
-    if command == "fit" and (folder / RESUME_FILE).exists():
+    if command in RESUMABLE and (folder / RESUME_FILE).exists():
         flags.append(f"--ckpt_path={folder / RESUME_FILE}")
     return flags
 

@@ -1,4 +1,7 @@
-"""`mmembed fit|validate|test|predict`: LightningCLI over `RetrieverModule` and `RetrievalData`."""
+"""`mmembed fit|validate|test|predict`: LightningCLI over `RetrieverModule` and `RetrievalData`.
+
+`mmembed pretrain` is a `fit` of `GenerationModule` on `GenerationData`.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,13 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from lit_mmembed.data.datamodule import RetrievalData
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import atomic_file
-from lit_mmembed.training.callbacks.export import CONFIG_FILE, ExportModel
+from lit_mmembed.training.callbacks.export import CONFIG_FILE, ExportCheckpoint, ExportModel
 from lit_mmembed.training.callbacks.progress import ProgressLines
 from lit_mmembed.training.callbacks.resume import RESUME_FILE, AtomicCheckpointIO, ResumePoint
 from lit_mmembed.training.log import JsonLinesLogger
 from lit_mmembed.training.retriever import RetrieverModule
 
+PRETRAIN = "pretrain"
 ALLOW_FLAG = "--allow-imports="
 ALLOWED_IMPORTS = ["lit_mmembed", "lightning.pytorch", "torch.optim"]
 """What a YAML's `class_path` may name; `--allow-imports=my_package` adds to it."""
@@ -65,7 +69,7 @@ class RetrieverCLI(LightningCLI):
 
     def _callbacks(self, folder: Path, settings: dict[str, Any]) -> list[Callback]:
         # ExportModel first: what mines at the end finds the model on disk. ResumePoint last: it sees all states.
-        callbacks = [ExportModel(folder), *_as_list(settings.get("callbacks"))]
+        callbacks = [self.export(folder), *_as_list(settings.get("callbacks"))]
         if settings.get("enable_progress_bar") is not False:
             callbacks.append(RichProgressBar() if sys.stderr.isatty() else ProgressLines())
         if self.subcommand == "fit":
@@ -74,10 +78,30 @@ class RetrieverCLI(LightningCLI):
         return callbacks
 
     def after_instantiate_classes(self) -> None:
-        """Give the encoder's preprocessing to the data, and the seed to the module."""
-        self.datamodule.connect(self.model.encoder.preprocess)
+        """Give the model's preprocessing to the data, and the seed to the module."""
+        self.datamodule.connect(self.preprocess())
         seed = self._get(self.config, "seed_everything")
         self.model.seed = int(seed)
+
+    def export(self, folder: Path) -> Callback:
+        """Return what writes the model folder."""
+        return ExportModel(folder)
+
+    def preprocess(self) -> Any:
+        """Return what makes features of the data's rows."""
+        return self.model.encoder.preprocess
+
+
+class PretrainCLI(RetrieverCLI):
+    """The same around a generator."""
+
+    def export(self, folder: Path) -> Callback:
+        """Return what writes the checkpoint folder."""
+        return ExportCheckpoint(folder)
+
+    def preprocess(self) -> Any:
+        """Return what makes features of the data's examples."""
+        return self.model.preprocess
 
 
 class RunConfig(SaveConfigCallback):
@@ -117,9 +141,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> None:
+    cli: type[RetrieverCLI] = RetrieverCLI
+    classes: tuple[type, type] = (RetrieverModule, RetrievalData)
     asked = arguments[0]
+    if asked == PRETRAIN:
+        cli, classes, asked = PretrainCLI, _generation_classes(), "fit"
 
-    class OneCommandCLI(RetrieverCLI):
+    class OneCommandCLI(cli):  # type: ignore[misc,valid-type]
         """Builds the parser of the command that is asked for: each takes half a second."""
 
         @staticmethod
@@ -128,9 +156,8 @@ def _run(arguments: list[str]) -> None:
             return {asked: LightningCLI.subcommands()[asked]}
 
     OneCommandCLI(
-        RetrieverModule,
-        RetrievalData,
-        args=arguments,
+        *classes,
+        args=[asked, *arguments[1:]],
         seed_everything_default=0,
         parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},
         trainer_defaults={"use_distributed_sampler": False},
@@ -139,6 +166,13 @@ def _run(arguments: list[str]) -> None:
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
     )
+
+
+def _generation_classes() -> tuple[type, type]:
+    from lit_mmembed.data.generation_data import GenerationData
+    from lit_mmembed.training.generation import GenerationModule
+
+    return GenerationModule, GenerationData
 
 
 def _check_yaml(arguments: list[str]) -> None:

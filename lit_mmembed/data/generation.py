@@ -1,6 +1,6 @@
 """Examples that teach a multimodal LLM to answer: captions, texts, questions about a picture, True or False.
 
-Everything is made from the samples of a retrieval benchmark's split. Each draw comes from (seed, epoch, position) alone.
+Everything is made from the samples of a retrieval benchmark. Each draw comes from (seed, epoch, position) alone.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Example(NamedTuple):
     """`caption`, `text`, `answer` or `judgement`."""
     prompt: Prompt
     answer: str
-    task: str = ""
-    """The task of the query behind it, where there is one."""
+    task: int = -1
+    """Place of the query's task among the directory's; -1 where no query stands behind it."""
 
 
 @dataclass
@@ -67,13 +67,13 @@ class Sources:
         """Ask for one of the captions of a query's picture."""
         query = self.queries[row]
         prompt = DESCRIBE._replace(images=_images(query))
-        return Example("caption", prompt, self._positive_text(query, generator), str(query.task))
+        return Example("caption", prompt, self._positive_text(query, generator), int(self.queries.task[row]))
 
     def answer(self, row: int, generator: np.random.Generator) -> Example:
         """Ask a query's question about its picture."""
         query = self.queries[row]
         prompt = Prompt(f"{IMAGE}\n{query.text}", _images(query))
-        return Example("answer", prompt, self._positive_text(query, generator), str(query.task))
+        return Example("answer", prompt, self._positive_text(query, generator), int(self.queries.task[row]))
 
     def text(self, generator: np.random.Generator) -> Example:
         """Take the text of a document, to be continued from nothing."""
@@ -83,12 +83,13 @@ class Sources:
     def judgement(self, row: int, answer: str, generator: np.random.Generator) -> Example:
         """Ask whether a document answers the query: a positive, or any other document of the task's local pool."""
         query = self.queries[row]
-        task = self.tasks[int(self.queries.task[row])]
+        place = int(self.queries.task[row])
+        task = self.tasks[place]
         if answer == TRUE:
             document = self.candidates.by_id(_drawn(query.positives, generator))
         else:
             document = self._other(query, task.name, generator)
-        return Example("judgement", judging_prompt(task, query, document), answer, task.name)
+        return Example("judgement", judging_prompt(task, query, document), answer, place)
 
     def _other(self, query: Sample, task: str, generator: np.random.Generator) -> Sample:
         pool = self._pools[task]

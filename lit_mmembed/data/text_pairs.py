@@ -26,7 +26,16 @@ CAPTION_WORDINGS = (
     "Find another caption of the same picture.",
     "Retrieve different words for what this text describes.",
 )
-COLUMNS = ("query_modality", "cand_modality", "dataset_name", "dataset_id", "prompt_1", "prompt_2", "prompt_3", "prompt_4")
+COLUMNS = (
+    "query_modality",
+    "cand_modality",
+    "dataset_name",
+    "dataset_id",
+    "prompt_1",
+    "prompt_2",
+    "prompt_3",
+    "prompt_4",
+)
 
 
 class Pair(NamedTuple):

@@ -20,7 +20,9 @@ from lit_mmembed.files import atomic_folder, read_json, write_json
 Kind = Literal["clip", "llava_next", "nv_embed"]
 LANGUAGE_ANCHOR = "embed_tokens.weight"
 VISION_ANCHOR = "embeddings.class_embedding"
-"""The weight that every language model, and every CLIP vision tower, has once: what stands before it is the prefix."""
+LATENT_ANCHOR = "latents"
+"""The weight that every language model, CLIP vision tower and latent attention has once: what stands before it is the
+prefix of the part."""
 HEAD = "lm_head.weight"
 SIDES = ("height", "width")
 
@@ -45,8 +47,8 @@ def write_initial(
         out: The folder to make; an older one is replaced.
         seed: Seed of every weight.
         vision: A model folder or checkpoint whose CLIP vision tower is taken (llava_next).
-        language: A model folder or checkpoint whose language model is taken (llava_next, nv_embed); its head too, if it
-            has one.
+        language: A model folder or checkpoint whose language model is taken (llava_next, nv_embed), with its head and
+            its latent attention where it has them and they are made.
 
     Raises:
         InputError: a file is missing, the configuration lacks a block, or a part does not fit it.
@@ -75,14 +77,13 @@ class _Parts:
         if self.vision is not None:
             _load(tower, part_of(weights_of(self.vision), VISION_ANCHOR, self.vision), self.vision)
 
-    def into_language(self, body: nn.Module, head: nn.Module | None = None) -> None:
+    def into_language(self, body: nn.Module) -> dict[str, Tensor]:
+        """Fill the body; return all weights of what it was taken from."""
         if self.language is None:
-            return
+            return {}
         weights = weights_of(self.language)
         _load(body, part_of(weights, LANGUAGE_ANCHOR, self.language), self.language)
-        named = [name for name in weights if name.endswith(HEAD)]
-        if head is not None and named:
-            _load(head, {"weight": weights[named[0]]}, self.language)
+        return weights
 
 
 def weights_of(folder: str | Path) -> dict[str, Tensor]:
@@ -151,7 +152,9 @@ def _write_llava_next(folder: Path, content: dict[str, Any], tokenizer: Any, par
     )
     model = LlavaNextForConditionalGeneration(config)
     parts.into_vision(model.model.vision_tower)
-    parts.into_language(model.model.language_model, model.lm_head)
+    weights = parts.into_language(model.model.language_model)
+    for head in (weights[name] for name in weights if name.endswith(HEAD)):
+        _load(model.lm_head, {"weight": head}, str(parts.language))
     model.save_pretrained(str(folder))
     processor = LlavaNextImageProcessor(**_image_sizes(content), image_grid_pinpoints=config.image_grid_pinpoints)
     processor.save_pretrained(str(folder))
@@ -167,13 +170,15 @@ def _write_nv_embed(folder: Path, content: dict[str, Any], tokenizer: Any, parts
     latent = content["latent_attention_config"]
     text = MistralConfig(**content["text_config"], **_vocabulary(tokenizer))
     body = MistralModel(text)
-    parts.into_language(body)
+    taken = parts.into_language(body)
     pooling = LatentAttentionPooling(
         latent["hidden_dim"],
         latents=latent["num_latents_value"],
         heads=latent["num_cross_heads"],
         head_width=latent["cross_dim_head"],
     )
+    if any(name.endswith(LATENT_ANCHOR) for name in taken):
+        _load(pooling, part_of(taken, LATENT_ANCHOR, str(parts.language)), str(parts.language))
     modules: dict[str, nn.Module] = {"embedding_model": body, "latent_attention_model": pooling}
     weights = {f"{part}.{name}": w for part, module in modules.items() for name, w in module.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import lightning
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lit_mmembed.data.generation_data import GenerationData
 from lit_mmembed.encoders.generation import KINDS, GenerationPreprocess, Generator
 from lit_mmembed.training.optimization import Optimization
 from lit_mmembed.types import Features
@@ -85,10 +86,11 @@ class GenerationModule(lightning.LightningModule):
         caption = losses[batch["kind"][example] == CAPTION]
         self._sums["caption"] += torch.stack([caption.sum(), torch.tensor(float(len(caption)), device=self.device)])
         right = self._judged(logits, example, batch) == batch["true"]
+        tasks = cast(GenerationData, self.trainer.datamodule).directory.tasks  # type: ignore[attr-defined]
         for code in batch["task"].unique().tolist():
             of_task = (batch["task"] == code) & (batch["kind"] == JUDGEMENT)
             if of_task.any():
-                self._sums[self.preprocess.tasks[code]] += torch.stack([right[of_task].sum(), of_task.sum()])
+                self._sums[tasks[code].name] += torch.stack([right[of_task].sum(), of_task.sum()])
 
     def on_validation_epoch_end(self) -> None:
         """Log the perplexity of captions and the share of right judgements; half of them are True, chance is 50 %."""
