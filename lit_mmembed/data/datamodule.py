@@ -15,7 +15,7 @@ from lit_mmembed.data.directory import DataDirectory
 from lit_mmembed.data.encoding import RowsToEncode, SortedBatches
 from lit_mmembed.data.instructions import Instructions, PromptPolicy
 from lit_mmembed.data.negatives import MinedNegatives
-from lit_mmembed.data.order import BatchOrder, EpochSampler
+from lit_mmembed.data.order import BatchOrder, EpochSampler, place_of, position_of
 from lit_mmembed.data.triplets import Triplets
 from lit_mmembed.errors import InputError
 from lit_mmembed.types import FOLDERS, Modality, Side
@@ -223,23 +223,6 @@ class RetrievalData(lightning.LightningDataModule):
 
     def _mined(self) -> MinedNegatives | None:
         return MinedNegatives(self.negatives, when_empty=self.when_empty) if self.negatives else None
-
-
-def place_of(trainer: Any) -> tuple[int, int]:
-    """Return (process, number of processes); (0, 1) without a trainer."""
-    return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-
-
-def position_of(trainer: Any, batches: int) -> tuple[int, int]:
-    """Return (epoch, batch) to start from: what the trainer's counters say, which a resume has restored."""
-    if trainer is None:
-        return 0, 0
-    loop = trainer.fit_loop
-    epoch = loop.epoch_progress.current
-    done = loop.epoch_loop.batch_progress.current.processed
-    if epoch.processed == epoch.started:  # between two epochs: the batches are those of the last one
-        return epoch.processed, 0
-    return (epoch.processed + 1, 0) if done >= batches else (epoch.processed, done)
 
 
 def collections(name: str) -> list[tuple[Side, str]]:

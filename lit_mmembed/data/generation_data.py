@@ -10,10 +10,10 @@ import lightning
 import numpy as np
 from torch.utils.data import DataLoader
 
-from lit_mmembed.data.datamodule import ResumableLoader, place_of, position_of
+from lit_mmembed.data.datamodule import ResumableLoader
 from lit_mmembed.data.directory import DataDirectory
 from lit_mmembed.data.generation import Example, Shares, Sources, TrainingExamples, validation_examples
-from lit_mmembed.data.order import BatchOrder, EpochSampler
+from lit_mmembed.data.order import BatchOrder, EpochSampler, place_of, position_of
 from lit_mmembed.errors import InputError
 from lit_mmembed.types import Features
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -123,6 +123,23 @@ class EpochSampler:
         """Start the next iteration at this batch of this epoch."""
         self._epoch = epoch
         self._first = batch
+
+
+def place_of(trainer: Any) -> tuple[int, int]:
+    """Return (process, number of processes); (0, 1) without a trainer."""
+    return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+
+
+def position_of(trainer: Any, batches: int) -> tuple[int, int]:
+    """Return (epoch, batch) to start from: what the trainer's counters say, which a resume has restored."""
+    if trainer is None:
+        return 0, 0
+    loop = trainer.fit_loop
+    epoch = loop.epoch_progress.current
+    done = loop.epoch_loop.batch_progress.current.processed
+    if epoch.processed == epoch.started:  # between two epochs: the batches are those of the last one
+        return epoch.processed, 0
+    return (epoch.processed + 1, 0) if done >= batches else (epoch.processed, done)
 
 
 def _cuts(count: int, batch_size: int, drop_last: bool) -> list[int]:
