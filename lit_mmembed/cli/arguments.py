@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
+from lit_mmembed.cli.model_arguments import convert, merge
+from lit_mmembed.cli.model_arguments import stage as _stage
 from lit_mmembed.errors import InputError
 
 SOURCES = ("mbeir", "parquet", "beir", "jsonl", "emoji_beir")
@@ -30,7 +32,8 @@ def parser() -> argparse.ArgumentParser:
         _texts,
         _tokenizer,
         _initial,
-        _convert,
+        convert,
+        merge,
         _encode,
         _search,
         _mine,
@@ -43,11 +46,6 @@ def parser() -> argparse.ArgumentParser:
     ):
         add(stages)
     return root
-
-
-def _stage(stages: argparse._SubParsersAction, name: str, about: str) -> argparse.ArgumentParser:
-    formatter = argparse.ArgumentDefaultsHelpFormatter
-    return stages.add_parser(name, help=about, description=about, formatter_class=formatter)
 
 
 def _shard(stages: argparse._SubParsersAction) -> None:
@@ -101,15 +99,6 @@ def _initial(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--language", type=Path, help="llava_next, nv_embed: model whose language model is taken")
 
 
-def _convert(stages: argparse._SubParsersAction) -> None:
-    stage = _stage(stages, "convert", "Turn a released checkpoint into a model folder.")
-    stage.add_argument("--uniir", type=Path, required=True, metavar="FILE", help="UniIR's clip_sf_large.pth")
-    stage.add_argument("--out", type=Path, required=True, help="model folder to make")
-    stage.add_argument("--architecture", default="ViT-L-14-quickgelu", help="open_clip's name of what was trained")
-    stage.add_argument("--config", type=Path, help="in its place: an open_clip model config in JSON")
-    stage.add_argument("--tokenizer", type=Path, help="tokenizer.json, where the architecture's own is not meant")
-
-
 def _encode(stages: argparse._SubParsersAction) -> None:
     stage = _stage(stages, "encode", "Embed a collection into a store. A killed run goes on where it was.")
     stage.add_argument("--model", type=Path, required=True, help="model folder: RUN/model")
@@ -133,7 +122,8 @@ def _model_flags(stage: argparse.ArgumentParser) -> None:
     stage.add_argument(
         "--precision", choices=("32-true", "16-mixed", "bf16-mixed"), default="32-true", help="precision to embed in"
     )
-    stage.add_argument("--rows", type=int, default=256, help="rows per forward pass")
+    stage.add_argument("--rows", type=int, default=256, help="rows per forward pass, at most")
+    stage.add_argument("--tokens", type=int, help="tokens per forward pass, images expanded (default: only rows count)")
     stage.add_argument("--workers", type=int, default=0, help="worker processes that decode")
     stage.add_argument("--seed", type=int, default=0, help="seed of the wordings drawn under --prompts random")
     stage.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

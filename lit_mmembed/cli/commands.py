@@ -13,6 +13,7 @@ STAGES = {
     "tokenizer": "train a BPE tokenizer on a data directory's texts",
     "initial": "write a checkpoint folder with random weights",
     "convert": "turn a released checkpoint into a model folder",
+    "merge": "merge a trained model's adapters, into a model folder or a checkpoint",
     "encode": "embed queries or documents into a store",
     "search": "find the best documents of each query: a ranking from two stores",
     "mine": "take hard negatives from a ranking",

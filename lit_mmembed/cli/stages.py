@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 
 from lit_mmembed.cli.arguments import parser
+from lit_mmembed.cli.model_stages import convert, initial, merge
 from lit_mmembed.errors import InputError
 
 FAILED = 1
@@ -69,36 +70,11 @@ def tokenizer(flags: argparse.Namespace) -> None:
     train_llm_tokenizer([*texts, *prompt_wordings()], flags.out, vocab_size=flags.vocab_size)
 
 
-def initial(flags: argparse.Namespace) -> None:
-    """`mmembed initial`."""
-    from transformers.utils.logging import disable_progress_bar
-
-    from lit_mmembed.encoders.initial import write_initial
-
-    disable_progress_bar()
-    write_initial(
-        flags.kind,
-        config=flags.config,
-        tokenizer=flags.tokenizer,
-        out=flags.out,
-        seed=flags.seed,
-        vision=flags.vision,
-        language=flags.language,
-    )
-
-
 def texts(flags: argparse.Namespace) -> None:
     """`mmembed texts`."""
     from lit_mmembed.data.text_pairs import write_text_pairs
 
     write_text_pairs(flags.data, flags.out)
-
-
-def convert(flags: argparse.Namespace) -> None:
-    """`mmembed convert`."""
-    from lit_mmembed.cli.converting import convert as convert_checkpoint
-
-    convert_checkpoint(flags)
 
 
 def encode(flags: argparse.Namespace) -> None:
@@ -227,6 +203,7 @@ STAGES: dict[str, Callable[[argparse.Namespace], int | None]] = {
         tokenizer,
         initial,
         convert,
+        merge,
         encode,
         search,
         mine,

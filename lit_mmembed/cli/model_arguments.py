@@ -1,0 +1,35 @@
+"""The flags of the stages that turn models into other models. Only argparse is imported."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def stage(stages: argparse._SubParsersAction, name: str, about: str) -> argparse.ArgumentParser:
+    """Add a stage, whose help shows every default."""
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    return stages.add_parser(name, help=about, description=about, formatter_class=formatter)
+
+
+def convert(stages: argparse._SubParsersAction) -> None:
+    """`mmembed convert`."""
+    flags = stage(stages, "convert", "Turn a released checkpoint into a model folder.")
+    flags.add_argument("--uniir", type=Path, required=True, metavar="FILE", help="UniIR's clip_sf_large.pth")
+    flags.add_argument("--out", type=Path, required=True, help="model folder to make")
+    flags.add_argument("--architecture", default="ViT-L-14-quickgelu", help="open_clip's name of what was trained")
+    flags.add_argument("--config", type=Path, help="in its place: an open_clip model config in JSON")
+    flags.add_argument("--tokenizer", type=Path, help="tokenizer.json, where the architecture's own is not meant")
+
+
+def merge(stages: argparse._SubParsersAction) -> None:
+    """`mmembed merge`."""
+    flags = stage(stages, "merge", "Merge a trained model's adapters: a whole model folder, or a checkpoint.")
+    flags.add_argument("--model", type=Path, required=True, help="model folder of a multimodal LLM: RUN/model")
+    flags.add_argument("--out", type=Path, required=True, help="folder to make")
+    flags.add_argument(
+        "--checkpoint",
+        action="store_true",
+        help="write the backbone's own layout (LLaVA-Next's, NV-Embed's or MM-Embed's), to build other models on",
+    )
+    flags.add_argument("--allow-imports", nargs="*", default=[], help="packages that a model's class_path may name")

@@ -1,0 +1,37 @@
+"""The stages that turn models into other models. Heavy modules are imported by the stage that needs them."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def initial(flags: argparse.Namespace) -> None:
+    """`mmembed initial`."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from lit_mmembed.encoders.initial import write_initial
+
+    disable_progress_bar()
+    write_initial(
+        flags.kind,
+        config=flags.config,
+        tokenizer=flags.tokenizer,
+        out=flags.out,
+        seed=flags.seed,
+        vision=flags.vision,
+        language=flags.language,
+    )
+
+
+def convert(flags: argparse.Namespace) -> None:
+    """`mmembed convert`."""
+    from lit_mmembed.cli.converting import convert as convert_checkpoint
+
+    convert_checkpoint(flags)
+
+
+def merge(flags: argparse.Namespace) -> None:
+    """`mmembed merge`."""
+    from lit_mmembed.cli.merging import merge as merge_model
+
+    merge_model(flags)
