@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lit_mmembed.encoders.checkpoints import NOT_WEIGHTS
 from lit_mmembed.encoders.llm_tokenizer import IMAGE, closed_with_end, load_llm_tokenizer
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import atomic_folder, read_json, write_json
@@ -110,9 +111,8 @@ def part_of(weights: Mapping[str, Tensor], anchor: str, folder: str | Path) -> d
 
 
 def _load(module: nn.Module, weights: Mapping[str, Tensor], folder: str | Path) -> None:
-    own = module.state_dict()
     try:
-        module.load_state_dict({name: tensor for name, tensor in weights.items() if name in own})
+        module.load_state_dict({name: weights[name] for name in weights if not NOT_WEIGHTS.search(name)})
     except RuntimeError as unfit:
         fix = "use the sizes of the configuration that it was trained with"
         raise InputError(f"does not fit the configuration: {unfit}", file=folder, fix=fix) from None
