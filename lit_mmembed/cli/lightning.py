@@ -28,6 +28,7 @@ from lit_mmembed.files import atomic_file
 from lit_mmembed.training.callbacks.export import CONFIG_FILE, ExportCheckpoint, ExportModel
 from lit_mmembed.training.callbacks.progress import ProgressLines
 from lit_mmembed.training.callbacks.resume import RESUME_FILE, AtomicCheckpointIO, ResumePoint
+from lit_mmembed.training.callbacks.throughput import Throughput
 from lit_mmembed.training.log import JsonLinesLogger
 from lit_mmembed.training.retriever import RetrieverModule
 
@@ -73,6 +74,7 @@ class RetrieverCLI(LightningCLI):
         if settings.get("enable_progress_bar") is not False:
             callbacks.append(RichProgressBar() if sys.stderr.isatty() else ProgressLines())
         if self.subcommand == "fit":
+            callbacks += self.speed(folder)
             every = int(self._get(self.config_init, "resume_every"))
             callbacks.append(ResumePoint(folder, every_n_steps=every))
         return callbacks
@@ -87,6 +89,10 @@ class RetrieverCLI(LightningCLI):
         """Return what writes the model folder."""
         return ExportModel(folder)
 
+    def speed(self, folder: Path) -> list[Callback]:
+        """Return what measures a fit's throughput."""
+        return [Throughput(folder)]
+
     def preprocess(self) -> Any:
         """Return what makes features of the data's rows."""
         return self.model.encoder.preprocess
@@ -98,6 +104,10 @@ class PretrainCLI(RetrieverCLI):
     def export(self, folder: Path) -> Callback:
         """Return what writes the checkpoint folder."""
         return ExportCheckpoint(folder)
+
+    def speed(self, folder: Path) -> list[Callback]:
+        """Return nothing: batches of examples are not counted."""
+        return []
 
     def preprocess(self) -> Any:
         """Return what makes features of the data's examples."""

@@ -279,7 +279,7 @@ def test_a_run_holds_its_resolved_configuration_which_makes_it_again(tiny, unint
 
 
 def test_a_run_leaves_nothing_else_in_its_folder(uninterrupted):
-    expected = {"config.yaml", "log.csv", "log.jsonl", "resume.ckpt"}
+    expected = {"config.yaml", "log.csv", "log.jsonl", "throughput.jsonl", "resume.ckpt"}
     found = set(files_below(uninterrupted))
     assert {name for name in found if not name.startswith("model/")} == expected
     assert {"model/encoder.json", "model/weights.safetensors", "model/tokenizer.json"} <= found
