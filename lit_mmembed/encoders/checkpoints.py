@@ -18,6 +18,8 @@ from lit_mmembed.errors import InputError
 from lit_mmembed.files import read_json
 
 INDEX_FILES = ("model.safetensors.index.json", "model.safetensors")
+DOWNLOADED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.yaml")
+"""Of a folder on the hub; the last are a model folder's prompts."""
 NOT_WEIGHTS = re.compile(r"rotary_emb\.inv_freq$|position_ids$")
 """Constants that older files carry among the weights."""
 _RENAMES = (
@@ -30,7 +32,7 @@ _RENAMES = (
 
 
 def canonical(name: str) -> str:
-    """Return a weight's name in the one spelling: "language_model.layers.0...", "vision_tower.encoder...", "lm_head"."""
+    """Return a weight's name in the one spelling: "language_model.layers...", "vision_tower.encoder...", "lm_head"."""
     for pattern, replacement in _RENAMES:
         name = pattern.sub(replacement, name)
     return name
@@ -98,7 +100,7 @@ def local_folder(source: str | Path) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(str(source), allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"]))
+        return Path(snapshot_download(str(source), allow_patterns=[*DOWNLOADED]))
     except Exception as failed:  # offline, no such name, no permission: the library has a class for each
         fix = "give a local folder, or correct the name"
         raise InputError(f"can't be downloaded: {str(failed).splitlines()[0]}", file=source, fix=fix) from None
@@ -155,9 +157,7 @@ def load_strictly(
 
 def load_prefixed(module: nn.Module, source: str | Path, *, prefix: str) -> None:
     """Copy the weights whose names begin with `prefix`, all of them, into a module; the others are not its."""
-    load_strictly(
-        module, source, rename=lambda name: name.removeprefix(prefix) if name.startswith(prefix) else None
-    )
+    load_strictly(module, source, rename=lambda name: name.removeprefix(prefix) if name.startswith(prefix) else None)
 
 
 def some(names: list[str]) -> str:

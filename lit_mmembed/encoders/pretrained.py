@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import inspect
 import os
 import typing
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from lit_mmembed.encoders.base import Encoder
+from lit_mmembed.encoders.bases import Base, argument_hints, at_base, is_path
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import atomic_folder, content_hash, read_json, write_json
 
@@ -64,17 +64,27 @@ def training_record(folder: str | Path) -> dict[str, Any]:
     return record
 
 
-def load_encoder(folder: str | Path, *, allow: tuple[str, ...] = ()) -> Encoder:
+def load_encoder(folder: str | Path, *, allow: tuple[str, ...] = (), base: Base | None = None) -> Encoder:
     """Rebuild an encoder from its folder, in evaluation mode.
 
     Args:
         folder: What `save_encoder` wrote.
         allow: Further packages whose classes may be built, e.g. ("my_package.",): building one runs its code.
+        base: Where the checkpoint of an adapter is, if not where the folder says; see `bases.at_base`.
+
+    Raises:
+        InputError: the folder or its base checkpoint is missing, damaged or another than the adapter was trained on.
     """
     folder = Path(folder)
+    allowed = (OWN_PACKAGE, *allow)
     description = _description(folder)
+    if "base" in description:
+        backbone = _class(description["init_args"]["backbone"]["class_path"], folder, allowed)
+        description = at_base(description, backbone, base, folder)
+    elif base is not None:
+        raise InputError("is of a model that keeps all of its weights", file=folder, fix="leave `base` out")
     with torch.random.fork_rng():  # the weights drawn here are overwritten: the caller's draws must not shift
-        encoder = cast(Encoder, _built(description, folder, (OWN_PACKAGE, *allow)))
+        encoder = cast(Encoder, _built(description, folder, allowed))
     load_weights(encoder, folder)
     return encoder.eval()
 
@@ -189,14 +199,14 @@ def _class(named: str, folder: Path, allowed: tuple[str, ...]) -> type:
 
 
 def _arguments(kind: type, given: dict[str, Any], folder: Path, allowed: tuple[str, ...]) -> dict[str, Any]:
-    hints = typing.get_type_hints(inspect.unwrap(kind.__init__))  # type: ignore[misc]
+    hints = argument_hints(kind)
     return {name: _argument(value, hints.get(name), folder, allowed) for name, value in given.items()}
 
 
 def _argument(value: Any, hint: Any, folder: Path, allowed: tuple[str, ...]) -> Any:
     if isinstance(value, dict) and "class_path" in value:
         return _built(value, folder, allowed)
-    if not isinstance(value, str) or not (hint is Path or Path in typing.get_args(hint)):
+    if not isinstance(value, str) or not is_path(hint):
         return value
     beside = folder / value
     # A name on the hub looks like a path too.
