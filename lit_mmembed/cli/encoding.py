@@ -99,7 +99,14 @@ def _device(name: str) -> torch.device:
 
 
 def _data(flags: argparse.Namespace, path: Path, encoder: Encoder) -> RetrievalData:
-    data = RetrievalData(path, prompts=flags.prompts, workers=flags.workers, encode_rows=flags.rows, seed=flags.seed)
+    data = RetrievalData(
+        path,
+        prompts=flags.prompts,
+        workers=flags.workers,
+        encode_rows=flags.rows,
+        encode_tokens=flags.tokens,
+        seed=flags.seed,
+    )
     data.connect(encoder.preprocess)
     return data
 

@@ -91,8 +91,11 @@ class MllmEncoder(Encoder):
         features = self.frozen_part(features)
         lengths = features["lengths"].long()
         packing = Packing(lengths, self.attention == "causal", int(lengths.max()))
+        embedded = self._embedded(features)
+        if self.training and torch.is_grad_enabled() and not embedded.requires_grad:
+            embedded.requires_grad_()  # FSDP2 reduces a layer's gradients where its input's appears: in every process
         hidden = self.backbone.language_model(
-            inputs_embeds=self._embedded(features).unsqueeze(0),
+            inputs_embeds=embedded.unsqueeze(0),
             position_ids=self.backbone.positions(features, packing),
             use_cache=False,
             packing=packing,

@@ -42,7 +42,8 @@ def cached_loss(encoder: Encoder, loss: InfoNCE, batch: Batch, *, chunk_tokens: 
         return contrastive_loss(encoder, loss, Batch(**{**vars(batch), "query": sides[0], "document": sides[1]}))
     parameters = [p for module in (encoder, loss) for p in module.parameters() if p.requires_grad]
     gradients = _Gradients(parameters, sharded=_is_sharded(encoder))
-    vectors, last = _first_pass(encoder, chunks)
+    idle = _idle_passes(encoder, chunks)
+    vectors, last = _first_pass(encoder, chunks, idle)
     leaves = [
         torch.cat([vectors[i] for i, chunk in enumerate(chunks) if chunk.side == side])[_back(chunks, side)]
         .detach()
@@ -54,6 +55,9 @@ def cached_loss(encoder: Encoder, loss: InfoNCE, batch: Batch, *, chunk_tokens: 
     of_vectors = torch.autograd.grad(value * scale, [*leaves, *learned])
     gradients.add(learned, of_vectors[2:])
     _second_pass(encoder, chunks, of_vectors[:2], last=last, gradients=gradients)
+    for _ in range(idle):
+        vectors_again = encoder(chunks[0].features)
+        gradients.backward(vectors_again, torch.zeros_like(vectors_again))
     return gradients.handed_over(value.detach(), scale)
 
 
@@ -103,7 +107,7 @@ def _back(chunks: Sequence[Chunk], side: int) -> Tensor:
     return torch.cat([chunk.rows for chunk in chunks if chunk.side == side]).argsort()
 
 
-def _first_pass(encoder: Encoder, chunks: list[Chunk]) -> tuple[list[Tensor], Tensor | None]:
+def _first_pass(encoder: Encoder, chunks: list[Chunk], idle: int) -> tuple[list[Tensor], Tensor | None]:
     """Return the embeddings of every chunk, and the last chunk's with their graph: it need not be embedded again.
 
     On sharded parameters no graph is kept: the parameters it refers to are gathered anew for each pass.
@@ -117,7 +121,10 @@ def _first_pass(encoder: Encoder, chunks: list[Chunk]) -> tuple[list[Tensor], Te
     chunks[-1].state = RandomState(device)
     if _is_sharded(encoder):
         with torch.no_grad():
-            return [*vectors, encoder(chunks[-1].features)], None
+            vectors.append(encoder(chunks[-1].features))
+            for _ in range(idle):
+                encoder(chunks[0].features)
+        return vectors, None
     last = encoder(chunks[-1].features)
     return [*vectors, last.detach()], last
 
@@ -141,19 +148,15 @@ def _second_pass(
         assert chunk.state is not None
         chunk.state.set()
         gradients.backward(encoder(chunk.features), of_vectors[chunk.side][chunk.rows.to(device)])
-    if _is_sharded(encoder):
-        _keep_pace(encoder, chunks[0].features, gradients, len(again))
     after.set()
 
 
-def _keep_pace(encoder: Encoder, features: Features, gradients: _Gradients, done: int) -> None:
-    """Embed a chunk for nothing as often as another process has more of them: gathering parameters takes all."""
-    device = next(iter(features.values())).device
-    for _ in range(max(exchange(done, device)) - done):
-        with torch.no_grad():
-            encoder(features)
-        vectors = encoder(features)
-        gradients.backward(vectors, torch.zeros_like(vectors))
+def _idle_passes(encoder: Encoder, chunks: Sequence[Chunk]) -> int:
+    """Return how often a chunk is embedded for nothing: gathering sharded parameters takes all processes each time."""
+    if not _is_sharded(encoder):
+        return 0
+    device = next(iter(chunks[0].features.values())).device
+    return max(exchange(len(chunks), device)) - len(chunks)
 
 
 class _Gradients:

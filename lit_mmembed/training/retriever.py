@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lit_mmembed.data.datamodule import RetrievalData
+from lit_mmembed.encoders.adapters import trainable_summary
 from lit_mmembed.encoders.base import Encoder
 from lit_mmembed.losses.gather import gather_without_gradient
 from lit_mmembed.losses.info_nce import InfoNCE
@@ -62,6 +63,13 @@ class RetrieverModule(lightning.LightningModule):
         """AdamW over the trainable parameters of encoder and loss."""
         total = int(self.trainer.estimated_stepping_batches)
         return self.optimization.configure((self.encoder, self.loss), total)
+
+    def on_fit_start(self) -> None:
+        """Say what is trained, part by part, where a part is frozen."""
+        rows = trainable_summary(self.encoder)
+        if self.global_rank == 0 and rows[-1][1] < rows[-1][2]:
+            parts = [f"{part} {trained:,} of {size:,}" for part, trained, size in rows]
+            print(f"trained parameters: {', '.join(parts)} ({rows[-1][1] / rows[-1][2]:.2%})", flush=True)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout by (seed, step, process), so that a resumed run draws what an uninterrupted one draws."""
