@@ -62,9 +62,8 @@ class GenerationModule(lightning.LightningModule):
         logits, targets, example = self.generator(batch)
         losses = F.cross_entropy(logits, targets, reduction="none")
         per_example = _mean_by(losses, example, len(batch["tokens"]))
-        for code, kind in enumerate(KINDS):
-            if (batch["kind"] == code).any():
-                self.log(f"train/loss/{kind}", per_example.detach()[batch["kind"] == code].mean())
+        for code, kind in enumerate(KINDS):  # not a number, null in the log, where the batch has none of a kind
+            self.log(f"train/loss/{kind}", per_example.detach()[batch["kind"] == code].mean())
         loss = per_example.mean()
         self.log("train/loss", loss.detach(), prog_bar=True, sync_dist=True)
         return loss
