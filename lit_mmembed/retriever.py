@@ -18,7 +18,7 @@ from lit_mmembed.data.tasks import task_by_name
 from lit_mmembed.encoders.base import Encoder
 from lit_mmembed.encoders.bases import Base
 from lit_mmembed.encoders.checkpoints import local_folder
-from lit_mmembed.encoders.mllm import MllmEncoder
+from lit_mmembed.encoders.exporting import merge_adapters
 from lit_mmembed.encoders.mllm_backbone import DTYPES, DType
 from lit_mmembed.encoders.packing import chunks_by_tokens
 from lit_mmembed.encoders.pretrained import RECORD_FILE, load_encoder, save_encoder
@@ -48,8 +48,11 @@ class Retriever:
         encoder: The model; it is moved to the device and put into evaluation mode.
         device: `auto` is a GPU where there is one.
         dtype: What matrix products are computed in. None: as the weights where they are half precision, otherwise
-            bfloat16 on a GPU and float32 on a CPU. `float32` makes the weights float32 too.
+            bfloat16 on a GPU and float32 on a CPU (`mmembed encode` takes float32 on both).
         record: What produced the weights; `save_pretrained` writes it.
+
+    Raises:
+        InputError: float32 is asked of weights in half precision.
     """
 
     def __init__(
@@ -62,13 +65,9 @@ class Retriever:
     ) -> None:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        if dtype is not None and dtype not in DTYPES:
-            raise InputError(f"dtype {dtype!r} is unknown", fix=f"take one of {', '.join(DTYPES)}")
         self.device = torch.device(device)
         self.encoder = encoder.eval().to(self.device)
-        if dtype == "float32":
-            self.encoder.float()
-        self.dtype = DTYPES[dtype] if dtype else _natural_dtype(encoder, self.device)
+        self.dtype = _compute_dtype(encoder, dtype, self.device)
         self._record = dict(record or {})
 
     @classmethod
@@ -153,7 +152,7 @@ class Retriever:
     def search(self, queries: Tensor, candidates: Tensor, k: int = 10) -> Found:
         """Return the k candidates most similar to each query, by exact search; all of them where they are fewer."""
         pool_ND = F.normalize(candidates.float(), dim=-1).cpu().numpy()
-        index = ExactSearch(pool_ND, tie_rank=np.arange(len(pool_ND)), device=self.device.type)
+        index = ExactSearch(pool_ND, tie_rank=np.arange(len(pool_ND)), device=str(self.device))
         scores, positions = index.search(F.normalize(queries.float(), dim=-1).cpu().numpy(), k)
         return Found(torch.from_numpy(scores), torch.from_numpy(positions))
 
@@ -161,13 +160,9 @@ class Retriever:
         """Add the adapters to the weights, in place; it is saved whole from then on. Returns itself.
 
         Raises:
-            InputError: the encoder has no adapters and no checkpoint below it.
+            InputError: it is no `MllmEncoder`.
         """
-        if not isinstance(self.encoder, MllmEncoder):
-            raise InputError(
-                f"a {type(self.encoder).__name__} has no adapters", fix="it is whole already: leave it out"
-            )
-        self.encoder.merge()
+        merge_adapters(self.encoder)
         return self
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -210,9 +205,15 @@ class Retriever:
         return torch.autocast(self.device.type, dtype=self.dtype) if self.dtype in HALF else nullcontext()
 
 
-def _natural_dtype(encoder: Encoder, device: torch.device) -> torch.dtype:
+def _compute_dtype(encoder: Encoder, asked: str | None, device: torch.device) -> torch.dtype:
     half = next((p.dtype for p in encoder.parameters() if p.dtype in HALF), None)
-    return half or (torch.bfloat16 if device.type == "cuda" else torch.float32)
+    if asked is None:
+        return half or (torch.bfloat16 if device.type == "cuda" else torch.float32)
+    if asked not in DTYPES:
+        raise InputError(f"dtype {asked!r} is unknown", fix=f"take one of {', '.join(DTYPES)}")
+    if half and DTYPES[asked] not in HALF:
+        raise InputError(f"the weights are {half}, not float32".replace("torch.", ""), fix="leave dtype out")
+    return DTYPES[asked]
 
 
 def _per_row(instruction: str | Sequence[str | None] | None, rows: int) -> list[str | None]:
