@@ -25,7 +25,13 @@ def plan(flags: argparse.Namespace) -> None:
     """Plan what the flags name."""
     plans = {}
     for name, command, config in _experiments(flags):
-        plans[name] = SUMMARIES[command](_fit(config, flags))
+        try:
+            plans[name] = SUMMARIES[command](_fit(config, flags))
+        except InputError as unknown:
+            if not flags.recipe:
+                raise
+            print(f"{name}: not planned: {unknown}")  # its checkpoint may be an earlier stage's work
+            continue
         print("\n".join(lines(name, plans[name])), flush=True)
     if flags.json:
         write_json(flags.json, plans)
