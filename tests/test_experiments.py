@@ -1,4 +1,4 @@
-"""Every YAML in experiments/: recipes resolve, and each fit and predict of them runs a step with a small encoder."""
+"""Every YAML in experiments/: recipes resolve, and each fit, pretrain and predict of them takes a step in small."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from lit_mmembed.cli.arguments import parser
 from lit_mmembed.cli.commands import LIGHTNING, STAGES
 from lit_mmembed.cli.execution import lightning_flags, stage_flags
 from lit_mmembed.cli.recipe import Stage, load, resolve
+from tests.encoders.initial_folders import checkpoint
 from tests.tiny import ROOT, Tiny, done
 
 FILES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "experiments").rglob("*.yaml"))
 CONTENTS = {file: yaml.safe_load((ROOT / file).read_text()) for file in FILES}
 RECIPES = [file for file in FILES if "stages" in CONTENTS[file] or "base" in CONTENTS[file]]
 ENCODERS = [file for file in FILES if file.startswith("experiments/encoders/")]
+MADE_FROM_DATA = ("shard", "texts", "tokenizer")
+"""Commands whose stages all seeds share."""
 SMALL_ENCODER = "experiments/encoders/clip_sf_tiny.yaml"
 PLAIN = {
     "trainer.accelerator": "cpu",
@@ -79,7 +82,7 @@ def test_what_smoke_changes_are_variables_of_the_recipe(recipe):
 def test_seeds_share_the_data_and_nothing_that_is_trained(recipe):
     one, other = (resolve(load(ROOT / recipe), seed=seed, out=Path("runs"), file=ROOT / recipe) for seed in (0, 1))
     for name, stage in one.items():
-        shared = stage.command in ("shard", "tokenizer", "report")
+        shared = stage.command in (*MADE_FROM_DATA, "report")
         assert (stage.folder == other[name].folder) == shared, name
         if stage.command != "report":
             assert (stage.fingerprint == other[name].fingerprint) == shared, name
@@ -102,11 +105,15 @@ def test_m_hard_starts_from_the_weights_that_m_rand_started_from(recipe):
 def test_every_fit_and_predict_of_a_recipe_takes_a_step(recipe, name, tiny: Tiny, tiny_run: Path, tmp_path):
     stage = stages_of(recipe, tmp_path)[name]
     config = [SMALL_ENCODER if file in ENCODERS else file for file in stage.config]
-    arguments = {**stage.arguments, **PLAIN, "data.path": str(tiny.data), "trainer.fast_dev_run": 1}
-    arguments |= {
-        f"model.encoder.init_args.backbone.init_args.{key}": str(path)
-        for key, path in (("config", tiny.encoder), ("tokenizer", tiny.tokenizer))
-    }
+    given = {key: value for key, value in stage.arguments.items() if not key.startswith("model.encoder.")}
+    arguments = {**given, **PLAIN, "data.path": str(tiny.data), "trainer.fast_dev_run": 1}
+    if stage.command == "pretrain":
+        arguments["model.checkpoint"] = str(checkpoint("llava_next", tmp_path))
+    else:
+        arguments |= {
+            f"model.encoder.init_args.backbone.init_args.{key}": str(path)
+            for key, path in (("config", tiny.encoder), ("tokenizer", tiny.tokenizer))
+        }
     if "data.negatives" in arguments:
         arguments["data.negatives"] = str(tiny_run / "negatives.parquet")
     if "model.weights" in arguments:
