@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -46,6 +48,14 @@ def test_the_tokens_of_a_batch_are_those_of_its_texts_and_patches(tiny, tiny_run
         images = len(features["pixels"]) * encoder.backbone.patches if "pixels" in features else 0
         texts = sum(group.shape[0] * group.shape[1] for group in groups)
         assert side_counts(encoder, features).tolist() == [len(features["modality"]), texts + images, images]
+
+
+def test_the_image_tokens_of_an_mllm_are_those_that_its_features_say():
+    encoder = SimpleNamespace(costs=lambda features: features["lengths"].long())
+    lengths = torch.tensor([9, 30, 25], dtype=torch.int32)
+    assert side_counts(encoder, {"lengths": lengths}).tolist() == [3, 64, 0]
+    images = {"image_tokens": torch.tensor([20, 17], dtype=torch.int32)}
+    assert side_counts(encoder, {"lengths": lengths, **images}).tolist() == [3, 64, 37]
 
 
 def test_a_resumed_run_forgets_the_lines_of_steps_that_it_does_again(tmp_path):
