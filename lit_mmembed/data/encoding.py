@@ -107,9 +107,9 @@ class RowsToEncode:
 class SortedBatches:
     """A batch sampler over `RowsToEncode`: the longest first, so that memory trouble shows at once.
 
-    Process r of W takes every W-th batch, and each gets one: batches are smaller where rows are few, and where rows are
-    fewer than processes some are embedded twice (Lightning leaves a process without a batch out of the evaluation, and
-    the others wait for it). `missing` limits it to the rows that a killed run has not written.
+    Process r of W takes every W-th batch, and each gets as many: batches are smaller where rows are few, and where they
+    don't come out even some rows are embedded twice (Lightning leaves a process without a batch out of the evaluation,
+    and sharded weights are gathered by all processes or none). `missing` limits it to the rows that a killed run has not written.
 
     With `tokens` (an estimate for each row) and `budget`, a batch ends where its tokens would pass the budget; a longer
     row is a batch of its own. `rows_per_batch` still holds.
@@ -128,10 +128,10 @@ class SortedBatches:
     ) -> None:
         rows = np.arange(len(cost)) if missing is None else np.asarray(missing)
         order = rows[np.argsort(-cost[rows], kind="stable")]
-        size = max(1, min(rows_per_batch, len(order) // world))
+        size = max(1, min(rows_per_batch, -(-len(order) // world)))
         tokens = np.zeros(len(cost), dtype=np.int64) if tokens is None or budget is None else tokens
         batches = _cut(order, size, tokens, budget or 0)
-        batches += batches[:1] * (world - len(batches))
+        batches += batches[:1] * (-len(batches) % world)
         self._batches: Sequence[np.ndarray] = batches[rank::world]
 
     def __len__(self) -> int:

@@ -46,6 +46,8 @@ class Encoder(nn.Module, ABC):
 
     dimension: int
     preprocess: Preprocess
+    base: str | None = None
+    """`pretrained.base_fingerprint`, kept where the weights can't be read whole any more (sharded)."""
 
     @abstractmethod
     def forward(self, features: Features) -> Tensor:
@@ -62,6 +64,10 @@ class Encoder(nn.Module, ABC):
     def frozen_part(self, features: Features) -> Features:
         """Compute what no gradient reaches, so that it is not computed again; `forward` takes the result too."""
         return features
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the modules, called once per forward pass each, whose weights FSDP2 gathers one by one."""
+        return []
 
     def own_names(self) -> set[str] | None:
         """Return the weights that a model folder keeps; None: all. The rest comes from what `init_args` names."""

@@ -119,6 +119,10 @@ class MllmEncoder(Encoder):
         """Return the features of some rows."""
         return select_rows(features, rows)
 
+    def blocks(self) -> list[nn.Module]:
+        """Return the language model's layers."""
+        return list(self.backbone.language_model.layers)  # type: ignore[arg-type]
+
     def own_names(self) -> set[str] | None:
         """Return what a model folder keeps beside a reference to the checkpoint: what is trained. None: everything."""
         if not self.backbone.from_checkpoint:

@@ -25,23 +25,30 @@ OWN_PACKAGE = "lit_mmembed."
 FINGERPRINT_VALUES = 64
 
 
-def save_encoder(encoder: Encoder, folder: str | Path, *, record: Mapping[str, Any] | None = None) -> None:
+def save_encoder(
+    encoder: Encoder,
+    folder: str | Path,
+    *,
+    record: Mapping[str, Any] | None = None,
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> None:
     """Write a model folder, replacing an older one: encoder.json, weights.safetensors, side files and record.json.
 
     Args:
         encoder: What to save.
         folder: The model folder.
         record: What produced the weights: the run's resolved configuration, seed, versions, data hash.
+        weights: In place of the encoder's own, which may be sharded.
     """
     from safetensors.torch import save_file
 
     with atomic_folder(folder, replace=True) as partial:
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in own_weights(encoder).items()}
-        save_file(weights, partial / WEIGHTS_FILE)
+        kept = own_weights(encoder) if weights is None else weights
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}, partial / WEIGHTS_FILE)
         description: dict[str, Any] = {
             "class_path": class_path(encoder),
             "init_args": encoder.init_args(partial),
-            "weights_hash": weights_hash(encoder),
+            "weights_hash": weights_hash(encoder, kept),
         }
         if encoder.own_names() is not None:
             description["base"] = base_fingerprint(encoder)
@@ -119,13 +126,13 @@ def load_weights(encoder: nn.Module, folder: str | Path) -> None:
         raise InputError("is not what encoder.json was written with", file=file, fix="copy or train it again")
 
 
-def weights_hash(encoder: nn.Module) -> str:
+def weights_hash(encoder: nn.Module, weights: Mapping[str, torch.Tensor] | None = None) -> str:
     """SHA-256 over name, type, shape and bytes of every weight, names sorted, in hexadecimal.
 
     Of an encoder whose folder leaves weights to a checkpoint, those enter by `base_fingerprint`.
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(own_weights(encoder).items()):
+    for name, tensor in sorted((own_weights(encoder) if weights is None else weights).items()):
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(flat.view(torch.uint8).numpy().data)
@@ -139,6 +146,8 @@ def base_fingerprint(encoder: nn.Module) -> str:
 
     It tells checkpoints apart without reading all of 15 GB.
     """
+    if isinstance(encoder, Encoder) and encoder.base is not None:
+        return encoder.base
     own = own_weights(encoder)
     digest = hashlib.sha256()
     for name, tensor in sorted(encoder.state_dict().items()):

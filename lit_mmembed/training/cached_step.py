@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from lit_mmembed.encoders.base import Encoder
 from lit_mmembed.encoders.packing import chunks_by_tokens
-from lit_mmembed.losses.gather import exchange, process_count
+from lit_mmembed.losses.gather import exchange
 from lit_mmembed.losses.info_nce import InfoNCE
 from lit_mmembed.training.contrastive import contrastive_loss, global_loss
+from lit_mmembed.training.sharding import is_sharded
 from lit_mmembed.types import Batch, Features
 
 
@@ -38,10 +39,10 @@ def cached_loss(encoder: Encoder, loss: InfoNCE, batch: Batch, *, chunk_tokens: 
     """
     sides = [encoder.frozen_part(features) for features in (batch.query, batch.document)]
     chunks = plan_chunks(encoder, sides, chunk_tokens)
-    if len(chunks) == len(sides) and not _is_sharded(encoder):
+    if len(chunks) == len(sides) and not is_sharded(encoder):
         return contrastive_loss(encoder, loss, Batch(**{**vars(batch), "query": sides[0], "document": sides[1]}))
     parameters = [p for module in (encoder, loss) for p in module.parameters() if p.requires_grad]
-    gradients = _Gradients(parameters, sharded=_is_sharded(encoder))
+    gradients = _Gradients(parameters, sharded=is_sharded(encoder))
     idle = _idle_passes(encoder, chunks)
     vectors, last = _first_pass(encoder, chunks, idle)
     leaves = [
@@ -119,7 +120,7 @@ def _first_pass(encoder: Encoder, chunks: list[Chunk], idle: int) -> tuple[list[
         with torch.no_grad():
             vectors.append(encoder(chunk.features))
     chunks[-1].state = RandomState(device)
-    if _is_sharded(encoder):
+    if is_sharded(encoder):
         with torch.no_grad():
             vectors.append(encoder(chunks[-1].features))
             for _ in range(idle):
@@ -153,7 +154,7 @@ def _second_pass(
 
 def _idle_passes(encoder: Encoder, chunks: Sequence[Chunk]) -> int:
     """Return how often a chunk is embedded for nothing: gathering sharded parameters takes all processes each time."""
-    if not _is_sharded(encoder):
+    if not is_sharded(encoder):
         return 0
     device = next(iter(chunks[0].features.values())).device
     return max(exchange(len(chunks), device)) - len(chunks)
@@ -214,11 +215,3 @@ class _HandOver(torch.autograd.Function):
     def backward(ctx: Any, of_value: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         gradients, ctx.gradients = ctx.gradients, None
         return None, None, *(gradient * of_value for gradient in gradients)
-
-
-def _is_sharded(module: nn.Module) -> bool:
-    if process_count() == 1:
-        return False
-    from torch.distributed.tensor import DTensor
-
-    return any(isinstance(parameter, DTensor) for parameter in module.parameters())

@@ -18,6 +18,7 @@ from lit_mmembed.losses.info_nce import InfoNCE
 from lit_mmembed.training.cached_step import cached_loss
 from lit_mmembed.training.contrastive import contrastive_loss
 from lit_mmembed.training.optimization import Optimization
+from lit_mmembed.training.sharding import is_sharded, shard_encoder
 from lit_mmembed.training.validation import Collected, best_rows, retrieval_scores
 from lit_mmembed.types import Batch, EncodeBatch
 
@@ -58,6 +59,11 @@ class RetrieverModule(lightning.LightningModule):
         self.last_best: np.ndarray | None = None
         """Rows [Q, K] that the last validation found best: what a table of results shows."""
         self._collected: list[Collected] = []
+
+    def configure_model(self) -> None:
+        """Shard the encoder under `lightning.pytorch.strategies.ModelParallelStrategy` (FSDP2)."""
+        if self.device_mesh is not None and not is_sharded(self.encoder):
+            shard_encoder(self.encoder, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> Any:
         """AdamW over the trainable parameters of encoder and loss."""

@@ -111,14 +111,22 @@ def test_validation_takes_the_first_queries_of_each_task_and_the_whole_pool(tiny
 @pytest.mark.parametrize(
     ("rows", "size", "world"), [(10, 3, 1), (10, 3, 2), (10, 64, 4), (3, 64, 3), (2, 64, 4), (1, 1, 5)]
 )
-def test_every_process_gets_a_batch_and_every_row_is_embedded(rows, size, world):
+def test_every_process_gets_as_many_batches_and_every_row_is_embedded(rows, size, world):
     cost = np.random.default_rng(0).integers(0, 9, rows)
     shares = [list(SortedBatches(cost, size, rank=rank, world=world)) for rank in range(world)]
+    assert len({len(share) for share in shares}) == 1
     assert all(shares)
     seen = [row for share in shares for batch in share for row in batch]
     assert set(seen) == set(range(rows))
-    assert len(seen) == max(rows, world)
+    assert len(seen) < max(rows, world) + world * min(size, -(-rows // world))
     assert all(len(batch) <= size for share in shares for batch in share)
+
+
+def test_a_batch_ends_where_its_tokens_would_pass_the_budget():
+    tokens = np.array([5, 1, 4, 20, 2, 3])
+    batches = list(SortedBatches(tokens, 3, tokens=tokens, budget=8))
+    assert batches == [[3], [0], [2, 5], [4, 1]]
+    assert list(SortedBatches(tokens, 2, tokens=tokens, budget=100)) == [[3, 0], [2, 5], [4, 1]]
 
 
 def test_nothing_missing_is_no_batch_at_all():

@@ -16,6 +16,7 @@ from lit_mmembed.encoders.generation import Generator
 from lit_mmembed.encoders.pretrained import RECORD_FILE, save_encoder
 from lit_mmembed.files import atomic_folder, file_hash, write_json
 from lit_mmembed.record import run_record
+from lit_mmembed.training.sharding import whole_weights
 
 MODEL_FOLDER = "model"
 CONFIG_FILE = "config.yaml"
@@ -46,9 +47,13 @@ class ExportModel(Callback):
         self.path = Path(folder) / MODEL_FOLDER
 
     def on_fit_end(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
-        """Save on the first process."""
-        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            save_encoder(cast(Encoder, pl_module.encoder), self.path, record=self._record(trainer))
+        """Save on the first process; all of them gather what is sharded."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        encoder = cast(Encoder, pl_module.encoder)
+        weights = whole_weights(encoder)
+        if trainer.is_global_zero:
+            save_encoder(encoder, self.path, record=self._record(trainer), weights=weights)
 
     def _record(self, trainer: Trainer) -> dict[str, Any]:
         data = cast(RetrievalData, trainer.datamodule)  # type: ignore[attr-defined]

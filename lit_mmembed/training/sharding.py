@@ -1,0 +1,44 @@
+"""FSDP2: each process keeps a part of every weight and gathers a block's when it computes with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from lit_mmembed.encoders.base import Encoder
+from lit_mmembed.encoders.pretrained import base_fingerprint, own_weights
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+
+def shard_encoder(encoder: Encoder, mesh: DeviceMesh) -> None:
+    """Shard an encoder's weights over a mesh of one dimension, in place: its blocks one by one, then the rest."""
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+    if encoder.own_names() is not None:
+        encoder.base = base_fingerprint(encoder)  # while the weights are whole
+    for block in encoder.blocks():
+        fully_shard(block, mesh=mesh)
+    fully_shard(encoder, mesh=mesh)
+    register_fsdp_forward_method(encoder, "frozen_part")
+
+
+def whole_weights(encoder: Encoder) -> dict[str, Tensor]:
+    """Return what a model folder keeps, gathered where it is sharded: a call that all processes make together."""
+    return {name: _whole(tensor) for name, tensor in own_weights(encoder).items()}
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Say whether any parameter is only a part."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return False
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(parameter, DTensor) for parameter in module.parameters())
+
+
+def _whole(tensor: Any) -> Tensor:
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
