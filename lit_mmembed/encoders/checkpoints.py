@@ -76,7 +76,9 @@ class Checkpoint:
 
         index, whole = (self.folder / name for name in INDEX_FILES)
         if index.exists():
-            named = {name: self.folder / file for name, file in read_json(index)["weight_map"].items()}
+            named = {
+                name: self.folder / file for name, file in sub_config(read_json(index), "weight_map", index).items()
+            }
             for file in sorted(set(named.values())):
                 if not file.exists():
                     raise InputError("does not exist, and the index names it", file=file, fix="download it again")
@@ -109,6 +111,22 @@ def local_folder(source: str | Path) -> Path:
 def config_of(source: str | Path) -> dict[str, Any]:
     """Return a checkpoint's config.json."""
     return read_json(local_folder(source) / "config.json")
+
+
+def with_own_rules(tokenizer: Any, source: str | Path) -> Any:
+    """Give a tokenizer the normalizer and pre-tokenizer that its tokenizer.json holds.
+
+    transformers 5 builds those of a `LlamaTokenizer` anew, from a flag in tokenizer_config.json. Without the flag a
+    text has a piece less behind each special token, "<image>" too, than the released weights were trained with.
+    """
+    from tokenizers import Tokenizer
+
+    file = local_folder(source) / "tokenizer.json"
+    if file.exists():
+        shipped = Tokenizer.from_file(str(file))
+        tokenizer.backend_tokenizer.normalizer = shipped.normalizer
+        tokenizer.backend_tokenizer.pre_tokenizer = shipped.pre_tokenizer
+    return tokenizer
 
 
 def load_strictly(
@@ -182,5 +200,6 @@ def sub_config(config: Mapping[str, Any], name: str, source: str | Path) -> dict
     """Return a part of a config.json; InputError where it lacks it."""
     if not isinstance(config.get(name), dict):
         fix = "give a checkpoint of the architecture that the encoder is for"
-        raise InputError(f"config.json has no {name}", file=source, fix=fix)
+        where = "" if str(source).endswith(".json") else "config.json "
+        raise InputError(f"{where}has no {name}", file=source, fix=fix)
     return dict(config[name])

@@ -38,6 +38,16 @@ class GlobalImage:
     placeholder: str = "<image>"
 
     @property
+    def mean(self) -> tuple[float, ...]:
+        """Of each channel."""
+        return self.transform.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Of each channel."""
+        return self.transform.std
+
+    @property
     def typical_tokens(self) -> int:
         """Patches and the newline."""
         return self.grid**2 + 1
@@ -59,6 +69,16 @@ class TiledImage:
     token_id: int
     placeholder: str = "<image>"
     max_pixels: int = MAX_PIXELS
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of each channel."""
+        return tuple(self.processor.image_mean)
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Of each channel."""
+        return tuple(self.processor.image_std)
 
     @property
     def typical_tokens(self) -> int:
@@ -90,11 +110,20 @@ class TiledImage:
         return self.grid**2 + rows * columns + rows
 
 
-def image_input(source: str | Path, vision: Any, token_id: int, *, any_resolution: bool) -> GlobalImage | TiledImage:
+def image_input(
+    source: str | Path, vision: Any, token_id: int, *, any_resolution: bool, grids: list[list[int]] | None = None
+) -> GlobalImage | TiledImage:
     """Read preprocessor_config.json beside a checkpoint.
 
+    Args:
+        source: The checkpoint.
+        vision: Configuration of the vision tower.
+        token_id: Of the image token.
+        any_resolution: Take an image's tiles as well as the whole of it.
+        grids: The resolutions that the model takes tiles of; None leaves them unchecked.
+
     Raises:
-        InputError: there is none, or its images are of another size than the vision tower's.
+        InputError: there is none, or its images are of another size than the vision tower's or of other resolutions.
     """
     settings = image_settings(source)
     size, grid = int(settings["crop_size"]["height"]), vision.image_size // vision.patch_size
@@ -105,21 +134,30 @@ def image_input(source: str | Path, vision: Any, token_id: int, *, any_resolutio
         from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
         known = {key: value for key, value in settings.items() if not key.endswith("_type")}
-        return TiledImage(LlavaNextImageProcessorPil(**known), grid, token_id)
+        processor = LlavaNextImageProcessorPil(**known)
+        if grids and sorted(map(list, processor.image_grid_pinpoints)) != sorted(map(list, grids)):
+            problem = f"the processor cuts images into {processor.image_grid_pinpoints}, the model takes {grids}"
+            raise InputError(problem, file=source, fix="correct image_grid_pinpoints in preprocessor_config.json")
+        return TiledImage(processor, grid, token_id)
     mean, std = (tuple(settings[name]) for name in ("image_mean", "image_std"))
     interpolation = INTERPOLATIONS[int(settings["resample"])]
     return GlobalImage(ImageTransform(size, mean, std, resize="squash", interpolation=interpolation), grid, token_id)
 
 
 def image_settings(source: str | Path) -> dict[str, Any]:
-    """Return preprocessor_config.json (or its place in processor_config.json), with transformers' defaults filled in."""
+    """Return `processor_settings` of a LLaVA-Next checkpoint, transformers' defaults filled in."""
+    return _filled(*processor_settings(source))
+
+
+def processor_settings(source: str | Path) -> tuple[dict[str, Any], Path]:
+    """Return what preprocessor_config.json, or its place in processor_config.json, says, and the file that says it."""
     folder = local_folder(source)
     for name, key in (("preprocessor_config.json", None), ("processor_config.json", "image_processor")):
         if (folder / name).exists():
             content = read_json(folder / name)
             found = content if key is None else content.get(key)
             if isinstance(found, dict):
-                return _filled(found, folder / name)
+                return found, folder / name
     fix = "copy preprocessor_config.json from the released model"
     raise InputError("has no preprocessor_config.json", file=folder, fix=fix)
 

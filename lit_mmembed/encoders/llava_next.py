@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lit_mmembed.encoders.checkpoints import config_of, load_strictly, local_folder, sub_config, without_weights
+from lit_mmembed.encoders.checkpoints import (
+    config_of,
+    load_strictly,
+    local_folder,
+    sub_config,
+    with_own_rules,
+    without_weights,
+)
 from lit_mmembed.encoders.images import normalised
 from lit_mmembed.encoders.llava_images import image_input
 from lit_mmembed.encoders.mllm_backbone import (
@@ -106,14 +113,14 @@ class LlavaNextBackbone(MllmBackbone):
     def _take_inputs(self, path: str | Path, any_resolution: bool) -> None:
         text, vision = self.config.text_config, self.config.vision_config
         self.width = int(text.hidden_size)
-        self.tokenizer = fast_tokenizer(path)
+        self.tokenizer = with_own_rules(fast_tokenizer(path), path)
         token = image_token(self.config, self.tokenizer, path)
-        self.images = image_input(path, vision, token, any_resolution=any_resolution)
-        refuse_sliding_window(text, self.images.typical_tokens + 512, path)
-        settings = self.images.processor if any_resolution else self.images.transform  # type: ignore[union-attr]
-        mean, std = (settings.image_mean, settings.image_std) if any_resolution else (settings.mean, settings.std)
-        self.register_buffer("pixel_mean", torch.tensor(mean), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(std), persistent=False)
+        grids = self.config.image_grid_pinpoints
+        images = image_input(path, vision, token, any_resolution=any_resolution, grids=grids)
+        self.images = images
+        refuse_sliding_window(text, images.typical_tokens + 512, path)
+        self.register_buffer("pixel_mean", torch.tensor(images.mean), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(images.std), persistent=False)
 
     def _tower(self, pixels: Tensor) -> Tensor:
         tower = getattr(self.vision_tower, "vision_model", self.vision_tower)
@@ -124,7 +131,7 @@ class LlavaNextBackbone(MllmBackbone):
         for block in tower.encoder.layers[: layer if layer >= 0 else count + 1 + layer]:
             hidden = block(hidden, attention_mask=None)
             hidden = hidden[0] if isinstance(hidden, tuple) else hidden
-        return hidden[:, 1:] if self.config.vision_feature_select_strategy == "default" else hidden
+        return hidden[:, 1:]
 
     def _packer(self, images: Any, sizes: list[list[int]]) -> Any:
         return self._pack(
@@ -146,17 +153,20 @@ def llava_config(path: str | Path) -> Any:
     if not isinstance(config.vision_feature_layer, int):
         fix = "take a checkpoint with one vision_feature_layer"
         raise InputError(f"mixes the vision layers {config.vision_feature_layer}", file=path, fix=fix)
+    if config.vision_feature_select_strategy != "default":
+        fix = 'take a checkpoint with vision_feature_select_strategy "default"'
+        raise InputError("keeps the class token among an image's vectors", file=path, fix=fix)
     return config
 
 
-def image_token(config: Any, tokenizer: Any, path: str | Path) -> int:
-    """Return the id of "<image>"; the tokenizer and the configuration must agree on it."""
-    token = tokenizer.convert_tokens_to_ids("<image>")
+def image_token(config: Any, tokenizer: Any, path: str | Path, spelled: str = "<image>") -> int:
+    """Return the id of the image token; the tokenizer and the configuration must agree on it."""
+    token = tokenizer.convert_tokens_to_ids(spelled)
     if token is None or token == tokenizer.unk_token_id:
-        raise InputError("the tokenizer has no token <image>", file=path, fix="take the model's own tokenizer")
+        raise InputError(f"the tokenizer has no token {spelled}", file=path, fix="take the model's own tokenizer")
     expected = config.image_token_id
     if token != expected:
-        problem = f"the tokenizer's <image> is {token}, config.json says {expected}"
+        problem = f"the tokenizer's {spelled} is {token}, config.json says {expected}"
         raise InputError(problem, file=path, fix="take the model's own tokenizer")
     return int(token)
 

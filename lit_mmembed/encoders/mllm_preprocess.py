@@ -51,8 +51,11 @@ class ImageInput(Protocol):
     """What stands in the prompt for an image."""
     token_id: int
     """The id, inside the placeholder's ids, that is repeated for every vector."""
-    typical_tokens: int
-    """For estimates of a row's length."""
+
+    @property
+    def typical_tokens(self) -> int:
+        """For estimates of a row's length."""
+        ...
 
     def __call__(self, encoded: bytes, *, record: str | None = None) -> ImageParts:
         """Decode an image; InputError names `record` when it can't be read."""
@@ -147,10 +150,11 @@ class MllmPreprocess:
                 fix = "leave the image out, or take a backbone with a vision tower"
                 raise InputError("has an image, and this model only reads text", record=label(row), fix=fix)
             return
+        token = self.tokenizer.convert_ids_to_tokens(self.images.token_id)
         for text in (row.text, row.instruction):
-            if text and self.images.placeholder in text:
+            if text and token in text:
                 fix = "remove it from the text: the prompt puts it where the image goes"
-                raise InputError(f"the text spells {self.images.placeholder}", record=label(row), fix=fix)
+                raise InputError(f"the text spells {token}", record=label(row), fix=fix)
 
     def _masked(self, row: EncoderRow, parts: list[Part], starts: list[int], offsets: Sequence[Any]) -> int:
         """Return how many tokens from the left pooling leaves out."""
@@ -158,7 +162,8 @@ class MllmPreprocess:
             return 0
         own = next(i for i, part in enumerate(parts) if part.kind in ("image", "text"))
         if self.instruction_mask == "clean":
-            return next(i for i, (start, end) in enumerate(offsets) if end > starts[own] and end > start)
+            own_ones = (i for i, (start, end) in enumerate(offsets) if end > starts[own] and end > start)
+            return next(own_ones, len(offsets) - 1)  # the text may be nothing to the tokenizer
         prefix = "".join(part.string for part in parts[:own])
         if self.instruction_mask == "nv_embed":
             return len(self.tokenizer.tokenize(prefix))
@@ -166,13 +171,9 @@ class MllmPreprocess:
         return len(self.tokenizer.tokenize(prefix.split("\nQuery: ")[0])) + 2
 
     def _image(self, row: EncoderRow) -> ImageParts | None:
-        if row.image is None or self.images is None:
-            return None
-        return self.images(row.image, record=label(row))
+        return self.images(row.image, record=label(row)) if self.images and row.image is not None else None
 
-    def _expanded(
-        self, prompt: Tokenized, image: ImageParts | None, row: EncoderRow
-    ) -> tuple[list[int], list[bool]]:
+    def _expanded(self, prompt: Tokenized, image: ImageParts | None, row: EncoderRow) -> tuple[list[int], list[bool]]:
         if image is None or self.images is None:
             return prompt.ids, prompt.counts
         places = [i for i, token in enumerate(prompt.ids) if token == self.images.token_id]

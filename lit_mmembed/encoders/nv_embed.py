@@ -1,7 +1,7 @@
-"""NV-Embed-v1: a bidirectional Mistral body with latent attention; alone, and in LLaVA-Next's place of the language model.
+"""NV-Embed-v1: a bidirectional Mistral body with latent attention; alone, and as the language model of LLaVA-Next.
 
-The second is the paper's third variant (section 4.1), which MM-Embed is trained from: everything of LLaVA-Next stays but
-the language model. The latent attention is a pooling, `pooling.LatentAttentionPooling(checkpoint=...)`.
+The second is the paper's third variant (section 4.1), which MM-Embed is trained from: everything of LLaVA-Next stays
+but the language model. The latent attention is a pooling, `pooling.LatentAttentionPooling(checkpoint=...)`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from lit_mmembed.encoders.checkpoints import Checkpoint, config_of, load_strictly, sub_config, without_weights
+from lit_mmembed.encoders.checkpoints import (
+    Checkpoint,
+    config_of,
+    load_strictly,
+    sub_config,
+    with_own_rules,
+    without_weights,
+)
 from lit_mmembed.encoders.llava_next import LlavaNextBackbone, copy_side_files, llava_config, llava_model
 from lit_mmembed.encoders.mllm_backbone import (
     DTYPES,
@@ -19,13 +27,11 @@ from lit_mmembed.encoders.mllm_backbone import (
     DType,
     TextBackbone,
     fast_tokenizer,
-    refuse_sliding_window,
 )
 from lit_mmembed.encoders.packing import PACKED, register
 from lit_mmembed.errors import InputError
 
 BODY, LATENT = "embedding_model.", "latent_attention_model."
-LONGEST = 4096
 RETRIEVER_FOLDER = "retriever"
 
 
@@ -52,7 +58,7 @@ class NvEmbedBackbone(TextBackbone):
         if weights:
             load_body(self.language_model, path)
         self.width = int(config.hidden_size)
-        self.tokenizer = fast_tokenizer(path)
+        self.tokenizer = with_own_rules(fast_tokenizer(path), path)
 
     def init_args(self, folder: Path) -> dict[str, Any]:
         """Copy config and tokenizer into `folder`."""
@@ -108,6 +114,11 @@ class NvEmbedLlavaBackbone(LlavaNextBackbone):
         paths = {"llava": SOURCE_FOLDER, "nv_embed": RETRIEVER_FOLDER}
         return {**paths, "dtype": self._source["dtype"], "weights": False}
 
+    def embed(self, tokens: Tensor, image_token: Tensor) -> Tensor:
+        """Return token embeddings [T, D]; LLaVA-Next's tokens that NV-Embed has not are read as the end of sequence."""
+        unknown = tokens >= self.config.text_config.vocab_size
+        return super().embed(tokens.masked_fill(unknown, self.tokenizer.eos_token_id), image_token)
+
     def _load(self, llava: str | Path, nv_embed: str | Path, released: str | Path | None) -> None:
         if released is not None:
             load_strictly(self, released, unused=(rf"^{LATENT}",))
@@ -130,7 +141,7 @@ def body_config(source: str | Path) -> Any:
         problem = f"is of the architecture {text.get('model_type')!r}, not NV-Embed's Mistral"
         raise InputError(problem, file=source, fix="give nvidia/NV-Embed-v1 or a folder of its form")
     config = MistralConfig.from_dict({key: value for key, value in text.items() if key != "model_type"})
-    refuse_sliding_window(config, LONGEST, source)
+    config.sliding_window = None  # NV-Embed's own code looks at whole texts, whatever window its base has
     return config
 
 
@@ -156,4 +167,3 @@ def _body(config: Any) -> Any:
     register()
     config._attn_implementation = PACKED
     return MistralModel(config)
-

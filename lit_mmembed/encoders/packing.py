@@ -174,6 +174,7 @@ def _flash() -> Callable[[Tensor, Tensor, Tensor, Packing, float | None], Tensor
             key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
         rows = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
         ends, longest = packing.starts, packing.longest
-        return varlen_attn(*rows, ends, ends, longest, longest, **options).unsqueeze(0)  # type: ignore[arg-type]
+        attended: Any = varlen_attn(*rows, ends, ends, longest, longest, **options)  # type: ignore[call-arg, arg-type]
+        return attended.unsqueeze(0)
 
     return flash

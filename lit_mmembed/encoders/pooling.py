@@ -155,8 +155,9 @@ class _LatentAttention(nn.Module):
 
     def forward(self, hidden_TD: Tensor, latent_MD: Tensor) -> Tensor:
         key, value = self.to_kv(latent_MD).chunk(2, dim=-1)
-        query, key, value = (x.unflatten(-1, (self.heads, -1)).transpose(0, 1) for x in (self.to_q(hidden_TD), key, value))
-        attended_HTd = F.scaled_dot_product_attention(query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0))[0]
+        three = (self.to_q(hidden_TD), key, value)
+        query, key, value = (x.unflatten(-1, (self.heads, -1)).transpose(0, 1).unsqueeze(0) for x in three)
+        attended_HTd = F.scaled_dot_product_attention(query, key, value)[0]
         return self.to_out(attended_HTd.transpose(0, 1).flatten(1))
 
 

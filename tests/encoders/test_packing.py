@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -20,15 +21,13 @@ def packing(lengths, causal=True, longest=None):
 
 def drawn(lengths, heads, key_heads, width=4):
     generator = torch.Generator().manual_seed(sum(lengths))
-    return [
-        torch.randn(1, h, sum(lengths), width, generator=generator).requires_grad_()
-        for h in (heads, key_heads, key_heads)
-    ]
+    shapes = [(1, count, sum(lengths), width) for count in (heads, key_heads, key_heads)]
+    return [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
 
 
 def naive(query, key, value, lengths, causal, scaling):
     """Row by row, head by head, token by token."""
-    _, heads, total, width = query.shape
+    heads = query.shape[1]
     groups = heads // key.shape[1]
     made, start = [], 0
     for length in lengths:
@@ -101,5 +100,5 @@ def test_chunks_hold_every_row_once_within_the_budget_longest_first(lengths, bud
 @given(st.lists(st.integers(1, 50), min_size=2, max_size=40), st.integers(50, 120))
 def test_two_neighbouring_chunks_would_not_fit_into_one(lengths, budget):
     chunks = [chunk.tolist() for chunk in chunks_by_tokens(torch.tensor(lengths), budget)]
-    for one, next_one in zip(chunks, chunks[1:], strict=False):
+    for one, next_one in itertools.pairwise(chunks):
         assert sum(lengths[row] for row in one) + lengths[next_one[0]] > budget
