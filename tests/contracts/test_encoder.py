@@ -13,8 +13,9 @@ from lit_mmembed.types import EncoderRow, Side
 from tests.encoders import small_mllm
 from tests.encoders.small import hf_small, jpeg, openai_like, own_small, own_small_with_stem
 from tests.encoders.small import mixed_rows as rows_of_all_kinds
+from tests.encoders.small_qwen2_vl import qwen2_vl
 
-ENCODERS = [own_small, own_small_with_stem, openai_like, hf_small, *small_mllm.ENCODERS]
+ENCODERS = [own_small, own_small_with_stem, openai_like, hf_small, *small_mllm.ENCODERS, qwen2_vl]
 
 
 @pytest.fixture(scope="module", params=ENCODERS, ids=lambda build: build.__name__)
