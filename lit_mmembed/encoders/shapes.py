@@ -73,6 +73,34 @@ def nv_embed(source: str | Path, *, attention: str) -> dict[str, Part]:
     return {"language model": _language_model(text, attention), "pooling": pooling}
 
 
+def qwen2_vl(source: str | Path, *, attention: str) -> dict[str, Part]:
+    """Return vision tower, merger ("projector") and language model of a Qwen2-VL checkpoint."""
+    config = of_type(source, "qwen2_vl")
+    vision, text = config["vision_config"], config.get("text_config") or config
+    width = vision["embed_dim"]
+    blocks = plain_blocks(vision["depth"], width, vision["num_heads"], width * vision.get("mlp_ratio", 4), causal=False)
+    patch = 3 * vision.get("temporal_patch_size", 2) * vision.get("patch_size", 14) ** 2
+    merged, out = width * vision.get("spatial_merge_size", 2) ** 2, text["hidden_size"]
+    body = _language_model(text, attention)
+    assert body.blocks is not None
+    biases = (body.blocks.heads + 2 * body.blocks.kv_heads) * body.blocks.head_width  # of queries, keys and values
+    parts = (
+        Part("vision tower", "patches", blocks, matrices=patch * width),
+        Part(
+            "projector", "image_tokens", matrices=merged * (merged + out), other=merged + out + 2 * width,
+            values=4 * merged,
+        ),
+        replace(body, blocks=replace(body.blocks, vectors=body.blocks.vectors + biases)),
+    )  # fmt: skip
+    return {part.name: part for part in parts}
+
+
+def qwen2_vl_patches(source: str | Path, pixels: int) -> tuple[int, int]:
+    """Return how many patches an image of so many pixels has, and how many of them become one token."""
+    vision = of_type(source, "qwen2_vl")["vision_config"]
+    return pixels // vision.get("patch_size", 14) ** 2, vision.get("spatial_merge_size", 2) ** 2
+
+
 def clip(source: str | Path) -> tuple[dict[str, Part], int, Inputs]:
     """Return the towers (with projections) of a transformers CLIP, the width of its vectors, and what they take."""
     config = of_type(source, "clip")

@@ -92,7 +92,12 @@ def planned_encoder(encoder: Mapping[str, Any]) -> PlannedEncoder:
 def _mllm(arguments: Mapping[str, Any]) -> PlannedEncoder:
     backbone = arguments.get("backbone") or {}
     attention = arguments.get("attention", "causal")
-    readers = {"LlavaNextBackbone": _llava, "NvEmbedLlavaBackbone": _nv_llava, "NvEmbedBackbone": _nv_text}
+    readers = {
+        "LlavaNextBackbone": _llava,
+        "NvEmbedLlavaBackbone": _nv_llava,
+        "NvEmbedBackbone": _nv_text,
+        "Qwen2VlBackbone": _qwen2_vl,
+    }
     given = backbone.get("init_args") or {}
     parts, images = _chosen(readers, backbone)(given, attention)
     body = parts["language model"].blocks
@@ -151,6 +156,14 @@ def _nv_llava(given: Mapping[str, Any], attention: str) -> tuple[dict[str, Part]
 def _nv_text(given: Mapping[str, Any], attention: str) -> tuple[dict[str, Part], dict[str, int]]:
     body = shapes.nv_embed(given.get("path", "nvidia/NV-Embed-v1"), attention=attention)["language model"]
     return {body.name: body}, {}
+
+
+def _qwen2_vl(given: Mapping[str, Any], attention: str) -> tuple[dict[str, Part], dict[str, int]]:
+    """Every image is as large as it may be."""
+    source, pixels = given.get("path", "Qwen/Qwen2-VL-2B-Instruct"), given.get("max_pixels", 256 * 28 * 28)
+    patches, merged = shapes.qwen2_vl_patches(source, pixels)
+    images = {"image_tokens": patches // merged, "patches": patches, "pixel_bytes": 3 * pixels}
+    return shapes.qwen2_vl(source, attention=attention), images
 
 
 def _images(source: str, any_resolution: bool) -> dict[str, int]:

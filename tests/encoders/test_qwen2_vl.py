@@ -15,7 +15,9 @@ from lit_mmembed.encoders.adapters import Lora
 from lit_mmembed.encoders.mllm import MllmEncoder
 from lit_mmembed.encoders.packing import Packing
 from lit_mmembed.encoders.qwen2_vl import Qwen2VlBackbone
+from lit_mmembed.encoders.shapes import qwen2_vl
 from lit_mmembed.errors import InputError
+from lit_mmembed.training.planned_encoder import planned_encoder
 from lit_mmembed.types import EncoderRow, Side
 from tests.encoders.small import jpeg
 from tests.encoders.small_qwen2_vl import LIMITS, qwen2_vl_folder
@@ -170,6 +172,27 @@ def test_files_that_do_not_fit_are_named(folder, tmp_path, file, changes, says):
 def test_the_limits_of_an_image_must_be_in_order(folder):
     with pytest.raises(InputError, match="min_pixels 500 is above max_pixels 400"):
         Qwen2VlBackbone(folder, min_pixels=500, max_pixels=400)
+
+
+def test_a_plan_counts_the_weights_that_the_model_has(encoder, folder):
+    backbone = {"class_path": "a.Qwen2VlBackbone", "init_args": {"path": str(folder), **LIMITS}}
+    planned = planned_encoder({"class_path": "a.MllmEncoder", "init_args": {"backbone": backbone}})
+    visual, merger = encoder.backbone.visual, encoder.backbone.visual.merger
+    assert {name: part.parameters for name, part in planned.parts.items()} == {
+        "vision tower": weights(visual) - weights(merger),
+        "projector": weights(merger),
+        "language model": weights(encoder.backbone.language_model),
+    }
+    assert planned.image_tokens == encoder.backbone.images.typical_tokens and planned.patches == 4 * 12
+
+
+def test_the_shapes_of_the_released_2b_add_up_to_its_size():
+    parts = qwen2_vl("Qwen/Qwen2-VL-2B-Instruct", attention="causal")
+    assert sum(part.parameters for part in parts.values()) == 2_208_985_600
+
+
+def weights(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def renamed(folder: Path, path: Path, prefixes: dict[str, str], lm_head: torch.Tensor | None = None) -> Path:
