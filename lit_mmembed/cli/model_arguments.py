@@ -15,11 +15,24 @@ def stage(stages: argparse._SubParsersAction, name: str, about: str) -> argparse
 def convert(stages: argparse._SubParsersAction) -> None:
     """`mmembed convert`."""
     flags = stage(stages, "convert", "Turn a released checkpoint into a model folder.")
-    flags.add_argument("--uniir", type=Path, required=True, metavar="FILE", help="UniIR's clip_sf_large.pth")
     flags.add_argument("--out", type=Path, required=True, help="model folder to make")
-    flags.add_argument("--architecture", default="ViT-L-14-quickgelu", help="open_clip's name of what was trained")
-    flags.add_argument("--config", type=Path, help="in its place: an open_clip model config in JSON")
-    flags.add_argument("--tokenizer", type=Path, help="tokenizer.json, where the architecture's own is not meant")
+    flags.add_argument("--uniir", type=Path, metavar="FILE", help="UniIR's clip_sf_large.pth")
+    flags.add_argument(
+        "--architecture", default="ViT-L-14-quickgelu", help="uniir: open_clip's name of what was trained"
+    )
+    flags.add_argument("--config", type=Path, help="uniir, in its place: an open_clip model config in JSON")
+    flags.add_argument(
+        "--tokenizer", type=Path, help="uniir: tokenizer.json, where the architecture's own is not meant"
+    )
+    flags.add_argument("--mm-embed", metavar="FOLDER_OR_NAME", help="nvidia/MM-Embed")
+    flags.add_argument(
+        "--nv-embed", metavar="FOLDER_OR_NAME", help="nvidia/NV-Embed-v1; with --mm-embed only its configuration"
+    )
+    flags.add_argument("--llava", metavar="FOLDER_OR_NAME", help="llava-hf/llava-v1.6-mistral-7b-hf, not fine-tuned")
+    flags.add_argument("--style", choices=("eos", "one_word", "zero_shot"), help="llava: which prompts")
+    flags.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), help="of a language model (default: the checkpoint's)"
+    )
 
 
 def merge(stages: argparse._SubParsersAction) -> None:

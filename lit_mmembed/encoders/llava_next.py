@@ -86,7 +86,7 @@ class LlavaNextBackbone(MllmBackbone):
 
     def project(self, vision: Tensor, features: Features) -> Tensor:
         """Return image tokens: each picture's vectors, the newline vector after them (and after each row of tiles)."""
-        projected = self.multi_modal_projector(vision)
+        projected = self.multi_modal_projector(vision.to(self.multi_modal_projector.linear_1.weight.dtype))
         parts = features["image_parts"].tolist()
         if all(count == 1 for count in parts):
             newline = self.image_newline.to(projected.dtype).expand(len(projected), 1, -1)

@@ -112,6 +112,7 @@ class LatentAttentionPooling(Pooling):
     def forward(self, hidden_TD: Tensor, packing: Packing, counts_T: Tensor) -> Tensor:
         """Return [n, D]; a row in which no token counts is pooled over all of them."""
         attend, feed = self.cross_attend_blocks
+        hidden_TD = hidden_TD.to(self.latents.dtype)
         hidden_TD = attend(hidden_TD, self.latents) + hidden_TD
         hidden_TD = feed(hidden_TD) + hidden_TD
         return masked_mean(hidden_TD, packing, counts_T)
