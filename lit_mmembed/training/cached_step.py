@@ -57,7 +57,7 @@ def cached_loss(encoder: Encoder, loss: InfoNCE, batch: Batch, *, chunk_tokens: 
     gradients.add(learned, of_vectors[2:])
     _second_pass(encoder, chunks, of_vectors[:2], last=last, gradients=gradients)
     for _ in range(idle):
-        vectors_again = encoder(chunks[0].features)
+        vectors_again = chunks[0].embedded(encoder)
         gradients.backward(vectors_again, torch.zeros_like(vectors_again))
     return gradients.handed_over(value.detach(), scale)
 
@@ -70,9 +70,21 @@ class Chunk:
     """0 query, 1 document."""
     rows: Tensor
     """[m] int64."""
-    features: Features
+    source: Features
+    """The side's features; those of the rows are taken when they are needed, so that they lie in memory once."""
+    whole: bool
+    """The rows are all of the side's, in order."""
     state: RandomState | None = None
     """Before the first pass; set again before the second."""
+
+    def embedded(self, encoder: Encoder) -> Tensor:
+        """Return the rows' vectors [m, D]."""
+        return encoder(self.source if self.whole else encoder.select(self.source, self.rows))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the features are."""
+        return next(iter(self.source.values())).device
 
 
 class RandomState:
@@ -96,10 +108,9 @@ def plan_chunks(encoder: Encoder, sides: Sequence[Features], chunk_tokens: int) 
     for side, features in enumerate(sides):
         costs = encoder.costs(features).cpu()
         if int(costs.sum()) <= chunk_tokens:
-            chunks.append(Chunk(side, torch.arange(len(costs)), features))
+            chunks.append(Chunk(side, torch.arange(len(costs)), features, whole=True))
             continue
-        for rows in chunks_by_tokens(costs, chunk_tokens):
-            chunks.append(Chunk(side, rows, encoder.select(features, rows)))
+        chunks += [Chunk(side, rows, features, whole=False) for rows in chunks_by_tokens(costs, chunk_tokens)]
     return chunks
 
 
@@ -113,20 +124,20 @@ def _first_pass(encoder: Encoder, chunks: list[Chunk], idle: int) -> tuple[list[
 
     On sharded parameters no graph is kept: the parameters it refers to are gathered anew for each pass.
     """
-    device = next(iter(chunks[0].features.values())).device
+    device = chunks[0].device
     vectors = []
     for chunk in chunks[:-1]:
         chunk.state = RandomState(device)
         with torch.no_grad():
-            vectors.append(encoder(chunk.features))
+            vectors.append(chunk.embedded(encoder))
     chunks[-1].state = RandomState(device)
     if is_sharded(encoder):
         with torch.no_grad():
-            vectors.append(encoder(chunks[-1].features))
+            vectors.append(chunks[-1].embedded(encoder))
             for _ in range(idle):
-                encoder(chunks[0].features)
+                chunks[0].embedded(encoder)
         return vectors, None
-    last = encoder(chunks[-1].features)
+    last = chunks[-1].embedded(encoder)
     return [*vectors, last.detach()], last
 
 
@@ -138,7 +149,7 @@ def _second_pass(
     last: Tensor | None,
     gradients: _Gradients,
 ) -> None:
-    device = next(iter(chunks[0].features.values())).device
+    device = chunks[0].device
     after = RandomState(device)
     again = list(chunks)
     if last is not None:  # first, while only its graph is there
@@ -148,7 +159,7 @@ def _second_pass(
     for chunk in again:
         assert chunk.state is not None
         chunk.state.set()
-        gradients.backward(encoder(chunk.features), of_vectors[chunk.side][chunk.rows.to(device)])
+        gradients.backward(chunk.embedded(encoder), of_vectors[chunk.side][chunk.rows.to(device)])
     after.set()
 
 
@@ -156,7 +167,7 @@ def _idle_passes(encoder: Encoder, chunks: Sequence[Chunk]) -> int:
     """Return how often a chunk is embedded for nothing: gathering sharded parameters takes all processes each time."""
     if not is_sharded(encoder):
         return 0
-    device = next(iter(chunks[0].features.values())).device
+    device = chunks[0].device
     return max(exchange(len(chunks), device)) - len(chunks)
 
 

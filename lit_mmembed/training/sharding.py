@@ -20,9 +20,10 @@ def shard_encoder(encoder: Encoder, mesh: DeviceMesh) -> None:
 
     if encoder.own_names() is not None:
         encoder.base = base_fingerprint(encoder)  # while the weights are whole
+    scalars = {parameter for parameter in encoder.parameters() if parameter.ndim == 0}  # FSDP2 takes none
     for block in encoder.blocks():
         fully_shard(block, mesh=mesh)
-    fully_shard(encoder, mesh=mesh)
+    fully_shard(encoder, mesh=mesh, ignored_params=scalars)
     register_fsdp_forward_method(encoder, "frozen_part")
 
 
