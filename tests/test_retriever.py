@@ -189,6 +189,19 @@ def test_a_missing_folder_is_an_error_that_says_so(tmp_path):
         Retriever.from_pretrained(tmp_path / "nothing")
 
 
+def test_a_name_on_the_hub_is_downloaded_with_prompts_and_loaded(folder, retriever, monkeypatch):
+    asked = {}
+
+    def snapshot(name: str, *, allow_patterns: list[str]) -> str:
+        asked[name] = allow_patterns
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    found = Retriever.from_pretrained("someone/retriever")
+    assert torch.equal(found.encode_candidates(ROWS), retriever.encode_candidates(ROWS))
+    assert {"*.json", "*.safetensors", "*.yaml"} <= set(asked["someone/retriever"])
+
+
 @pytest.mark.parametrize("build", [clip_sf, llava_e])
 def test_its_vectors_are_those_of_the_command_line(build, tiny: Tiny, tmp_path):
     torch.manual_seed(0)
