@@ -104,7 +104,7 @@ class NvEmbedLlavaBackbone(LlavaNextBackbone):
         if weights:
             self._load(llava, nv_embed, released)
         self._take_inputs(llava, False)
-        if released is None:
+        if weights and released is None:
             same_vocabulary(self.tokenizer, nv_embed)
 
     def init_args(self, folder: Path) -> dict[str, Any]:

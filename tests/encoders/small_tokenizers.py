@@ -27,10 +27,12 @@ def byte_tokenizer(corpus: Sequence[str], image: bool) -> Any:
 
 def piece_tokenizer(corpus: Sequence[str], image: bool) -> Any:
     """BPE over pieces that begin with a marker for the space, one put before the text; unknown letters as bytes."""
-    from tokenizers import Tokenizer, models, normalizers, trainers
+    from tokenizers import Tokenizer, decoders, models, normalizers, trainers
 
     bpe = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     bpe.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    bpe.decoder = decoders.Sequence(steps)
     special = ["<unk>", "<s>", "</s>"]
     every_byte = [f"<0x{number:02X}>" for number in range(256)]
     trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=[*special, *every_byte], show_progress=False)
