@@ -35,14 +35,18 @@ def add_lora(language_model: nn.Module, lora: Lora) -> None:
     """
     from peft import LoraConfig, inject_adapter_in_model
 
+    layers = {name.rpartition(".")[2] for name, module in language_model.named_modules() if not list(module.children())}
+    if absent := [target for target in lora.targets if target.rpartition(".")[2] not in layers]:
+        problem = f"no layer of the language model is named {', '.join(absent)}"
+        raise InputError(problem, fix="name its linear layers in lora.targets")
     settings = LoraConfig(
         r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=list(lora.targets), bias="none"
     )
     try:
         inject_adapter_in_model(settings, language_model)
-    except ValueError as none:
-        problem = f"no layer of the language model is named {', '.join(lora.targets)}"
-        raise InputError(problem, fix="name its linear layers in lora.targets") from none
+    except ValueError as unfit:
+        problem = f"no adapters for {', '.join(lora.targets)}: {str(unfit).splitlines()[0]}"
+        raise InputError(problem, fix="name linear layers in lora.targets") from None
     for name, parameter in language_model.named_parameters():
         if is_adapter(name):
             parameter.data = parameter.data.to(torch.float32)
