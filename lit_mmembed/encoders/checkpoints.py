@@ -54,8 +54,14 @@ class Checkpoint:
         self._file_of = self._files()
 
     def names(self) -> dict[str, str]:
-        """Return {canonical name: name in the file} of every weight."""
-        return {canonical(name): name for name in self._file_of if not NOT_WEIGHTS.search(name)}
+        """Return {canonical name: name in the file} of every weight; InputError where two are the same one."""
+        names: dict[str, str] = {}
+        for name in self._file_of:
+            if NOT_WEIGHTS.search(name):
+                continue
+            if (other := names.setdefault(canonical(name), name)) != name:
+                raise InputError(f"has {other} and {name}, which are one weight", file=self.folder, fix="remove one")
+        return names
 
     def tensors(self, names: Iterable[str]) -> Iterable[tuple[str, Tensor]]:
         """Yield (name in the file, tensor), file by file."""
