@@ -94,6 +94,8 @@ def packed_attention(
     Returns:
         [1, T, H, d] and no weights.
     """
+    if query.is_cuda and torch.is_autocast_enabled("cuda"):  # rotary positions make fp32 of half precision
+        query, key, value = (tensor.to(torch.get_autocast_dtype("cuda")) for tensor in (query, key, value))
     flash = _flash() if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and not dropout else None
     if flash is not None:
         return flash(query, key, value, packing, scaling), None
