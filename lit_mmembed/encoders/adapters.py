@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lit_mmembed.encoders.quantization import dequantize_linears
 from lit_mmembed.errors import InputError
 
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -53,9 +54,10 @@ def add_lora(language_model: nn.Module, lora: Lora) -> None:
 
 
 def merge_lora(language_model: nn.Module) -> None:
-    """Add the adapters to the weights that they adapt and remove them, in place."""
+    """Add the adapters to the weights that they adapt and remove them, in place; 4-bit weights become plain ones."""
     from peft.tuners.lora import LoraLayer
 
+    dequantize_linears(language_model)
     for name, module in list(language_model.named_modules()):
         if isinstance(module, LoraLayer):
             module.merge()

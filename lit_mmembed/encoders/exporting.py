@@ -14,6 +14,7 @@ from lit_mmembed.encoders.mllm import MllmEncoder
 from lit_mmembed.encoders.mllm_backbone import DTYPES, MllmBackbone
 from lit_mmembed.encoders.nv_embed import BODY, LATENT, RETRIEVER_FOLDER, NvEmbedBackbone, NvEmbedLlavaBackbone
 from lit_mmembed.encoders.pooling import LatentAttentionPooling
+from lit_mmembed.encoders.quantization import dequantize_linears
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import atomic_folder, read_json, write_json
 
@@ -32,6 +33,7 @@ def merge_adapters(encoder: Encoder) -> MllmEncoder:
         fix = "only models built on a multimodal LLM have adapters; take this folder as it is"
         raise InputError(f"{type(encoder).__name__} has nothing to merge", fix=fix)
     encoder.merge()
+    dequantize_linears(encoder.backbone)
     dtype = DTYPES[encoder.backbone.source_args()["dtype"]]
     for parameter in encoder.backbone.parameters():
         parameter.data = parameter.data.to(dtype)

@@ -28,6 +28,7 @@ from lit_mmembed.encoders.mllm_backbone import (
     refuse_sliding_window,
 )
 from lit_mmembed.encoders.packing import PACKED, register
+from lit_mmembed.encoders.quantization import Quantization, quantize_linears
 from lit_mmembed.errors import InputError
 from lit_mmembed.types import Features
 
@@ -50,11 +51,12 @@ class LlavaNextBackbone(MllmBackbone):
         path: Folder or hub name with config.json, safetensors, tokenizer and preprocessor_config.json.
         dtype: Of the weights. What LoRA and the projector train stays fp32.
         any_resolution: Take an image's tiles as well as the whole of it.
+        quantize: `4bit` packs the frozen language model for QLoRA; it can't be trained itself then.
         weights: Load the weights; a model folder brings its own.
 
     Raises:
         InputError: another architecture; weights missing, left over or misshapen; no image token in the tokenizer; a
-            processor of another image size.
+            processor of another image size; bitsandbytes is asked for and absent.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class LlavaNextBackbone(MllmBackbone):
         *,
         dtype: DType = "float32",
         any_resolution: bool = False,
+        quantize: Quantization | None = None,
         weights: bool = True,
     ) -> None:
         super().__init__()
@@ -73,6 +76,7 @@ class LlavaNextBackbone(MllmBackbone):
         self._take_parts(model)
         if weights:
             load_strictly(self, path, unused=(r"^lm_head\.",))
+            self._quantize(quantize)
         self._take_inputs(path, any_resolution)
 
     def projector(self) -> nn.Module:
@@ -97,11 +101,17 @@ class LlavaNextBackbone(MllmBackbone):
     def init_args(self, folder: Path) -> dict[str, Any]:
         """Copy config, tokenizer and processor into `folder`."""
         copy_side_files(self._source["path"], folder / SOURCE_FOLDER)
-        return {**self._source, "path": SOURCE_FOLDER, "weights": False}
+        kept = {name: value for name, value in self._source.items() if name != "quantize"}
+        return {**kept, "path": SOURCE_FOLDER, "weights": False}
 
     def source_args(self) -> dict[str, Any]:
         """Return the arguments that this was built with."""
         return dict(self._source)
+
+    def _quantize(self, how: Quantization | None) -> None:
+        if how is not None:
+            self._source["quantize"] = how
+            quantize_linears(self.language_model, DTYPES[self._source["dtype"]])
 
     def _take_parts(self, model: Any) -> None:
         self.vision_tower = model.vision_tower

@@ -29,6 +29,7 @@ from lit_mmembed.encoders.mllm_backbone import (
     fast_tokenizer,
 )
 from lit_mmembed.encoders.packing import PACKED, register
+from lit_mmembed.encoders.quantization import Quantization
 from lit_mmembed.errors import InputError
 
 BODY, LATENT = "embedding_model.", "latent_attention_model."
@@ -80,6 +81,7 @@ class NvEmbedLlavaBackbone(LlavaNextBackbone):
             then only give configurations. The rotary base and the vocabulary are NV-Embed's: the `text_config` in
             MM-Embed's own config.json is that of the language model which was replaced.
         dtype: Of the weights.
+        quantize: `4bit` packs the frozen language model for QLoRA; it can't be trained itself then.
         weights: Load the weights; a model folder brings its own.
     """
 
@@ -90,6 +92,7 @@ class NvEmbedLlavaBackbone(LlavaNextBackbone):
         *,
         released: str | Path | None = None,
         dtype: DType = "float32",
+        quantize: Quantization | None = None,
         weights: bool = True,
     ) -> None:
         super(LlavaNextBackbone, self).__init__()
@@ -103,6 +106,7 @@ class NvEmbedLlavaBackbone(LlavaNextBackbone):
         self._take_parts(model)
         if weights:
             self._load(llava, nv_embed, released)
+            self._quantize(quantize)
         self._take_inputs(llava, False)
         if weights and released is None:
             same_vocabulary(self.tokenizer, nv_embed)
