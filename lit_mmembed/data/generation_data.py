@@ -20,6 +20,17 @@ from lit_mmembed.types import Features
 Collate = Callable[[Sequence[Example]], Features]
 
 
+class FlatCollate:
+    """Makes features of items that hold one example or more."""
+
+    def __init__(self, collate: Collate) -> None:
+        self.collate = collate
+
+    def __call__(self, items: Sequence[tuple[Example, ...]]) -> Features:
+        """Return one batch of a process."""
+        return self.collate([example for item in items for example in item])
+
+
 class GenerationData(lightning.LightningDataModule):
     """Batches of examples from a data directory (`mmembed shard`).
 
@@ -27,7 +38,7 @@ class GenerationData(lightning.LightningDataModule):
 
     Args:
         path: The data directory.
-        batch_size: Examples per optimizer step, over all processes.
+        batch_size: Draws per optimizer step, over all processes; a draw is one example, or a pair of judgements.
         shares: How often each kind of example is drawn.
         validation_queries: At most this many queries per task in validation; None takes all.
         workers: DataLoader worker processes.
@@ -72,7 +83,7 @@ class GenerationData(lightning.LightningDataModule):
         return ResumableLoader(
             TrainingExamples(sources, self.shares, seed=self.seed),  # type: ignore[arg-type]
             batch_sampler=sampler,
-            collate_fn=self._connected(),
+            collate_fn=FlatCollate(self._connected()),
             num_workers=self.workers,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -37,26 +38,14 @@ class Prompt(NamedTuple):
 
 def judging_prompt(task: Task, query: Sample | EncoderRow, document: Sample | EncoderRow) -> Prompt:
     """Fill the task's template of Table 13; a part that query or document lacks goes with its line break."""
-    given: dict[str, str | bytes | None] = {
-        "q_txt": query.text,
-        "q_img": query.image,
-        "c_txt": document.text,
-        "c_img": document.image,
-    }
-    text = judging_template(task)
-    for name, value in given.items():
-        if not value:
-            text = re.sub(rf"\{{{name}\}}\n?", "", text)
-    images: list[bytes] = []
+    document_parts = {"c_txt": document.text, "c_img": document.image}
+    return _filled(judging_template(task), {"q_txt": query.text, "q_img": query.image, **document_parts})
 
-    def part(match: re.Match[str]) -> str:
-        value = given[match.group(1)]
-        if isinstance(value, bytes):
-            images.append(value)
-            return IMAGE
-        return str(value)
 
-    return Prompt(re.sub(r"\{([qc]_(?:txt|img))\}", part, text), tuple(images))
+def answering_prompt(task: Task, query: Sample | EncoderRow) -> Prompt | None:
+    """Fill the task's template up to the document's text, for a model that is to write it; None where it has none."""
+    start, place, _ = judging_template(task).partition("{c_txt}")
+    return _filled(start.rstrip(), {"q_txt": query.text, "q_img": query.image}) if place else None
 
 
 def judging_template(task: Task) -> str:
@@ -70,6 +59,22 @@ def judging_template(task: Task) -> str:
     if found is None:
         raise InputError(f"no True-or-False prompt for {task.label}", fix="the paper has them for its tasks 1 to 8")
     return found
+
+
+def _filled(template: str, given: Mapping[str, str | bytes | None]) -> Prompt:
+    for name, value in given.items():
+        if not value:
+            template = re.sub(rf"\{{{name}\}}\n?", "", template)
+    images: list[bytes] = []
+
+    def part(match: re.Match[str]) -> str:
+        value = given[match.group(1)]
+        if isinstance(value, bytes):
+            images.append(value)
+            return IMAGE
+        return str(value)
+
+    return Prompt(re.sub(r"\{([qc]_(?:txt|img))\}", part, template), tuple(images))
 
 
 @cache

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_mmembed.data.generation import Example
+from lit_mmembed.data.generation import KINDS, Example
 from lit_mmembed.data.judging import FALSE, IMAGE, TRUE
 from lit_mmembed.encoders.checkpoints import local_folder
 from lit_mmembed.encoders.images import normalised
@@ -26,7 +26,6 @@ from lit_mmembed.errors import InputError
 from lit_mmembed.types import Features
 
 IGNORED = -100
-KINDS = ("caption", "text", "answer", "judgement")
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin")
 
 

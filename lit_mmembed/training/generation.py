@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lit_mmembed.data.generation import KINDS
 from lit_mmembed.data.generation_data import GenerationData
-from lit_mmembed.encoders.generation import KINDS, GenerationPreprocess, Generator
+from lit_mmembed.encoders.generation import GenerationPreprocess, Generator
 from lit_mmembed.training.optimization import Optimization
 from lit_mmembed.types import Features
 
