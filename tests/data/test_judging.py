@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lit_mmembed.data.judging import judging_prompt, judging_template
+from lit_mmembed.data.judging import answering_prompt, judging_prompt, judging_template
 from lit_mmembed.data.tasks import MBEIR_TASKS, task_by_name
 from lit_mmembed.errors import InputError
 from lit_mmembed.types import Modality, Sample, Task
@@ -81,6 +81,14 @@ def test_a_text_that_looks_like_a_placeholder_stays_as_it_is():
 def test_a_part_that_is_missing_goes_with_its_line_break():
     prompt = judging_prompt(task_by_name("mscoco_task0"), Sample("1:1", "A fox."), Sample("1:2", "A den."))
     assert prompt.text.startswith("Caption:A fox.\n") and prompt.images == ()
+
+
+def test_a_model_that_is_to_answer_reads_the_prompt_up_to_the_documents_text():
+    query = Sample("1:1", "What is it?", QUERY_IMAGE, Modality.IMAGE_TEXT)
+    made = {name: answering_prompt(task_by_name(name), query) for name in ("oven_task6", "mscoco_task3", "cirr_task7")}
+    assert made["oven_task6"] == ("<image>\nQuestion:What is it?\nAnswer:", (QUERY_IMAGE,))
+    assert made["mscoco_task3"] == ("<image>\nCaption:", (QUERY_IMAGE,))
+    assert made["cirr_task7"] is None
 
 
 def test_text_retrieval_has_no_prompt():

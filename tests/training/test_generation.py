@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lit_mmembed.encoders.generation import KINDS, Generator
+from lit_mmembed.data.generation import KINDS
+from lit_mmembed.encoders.generation import Generator
 from lit_mmembed.encoders.pretrained import weights_hash
 from lit_mmembed.training.generation import GenerationModule
 from tests.encoders.initial_folders import checkpoint
@@ -76,7 +77,7 @@ def test_the_log_has_a_loss_of_each_kind_and_what_validation_found(run):
     steps = [row for row in rows if "train/loss" in row]
     assert [row["step"] for row in steps] == list(range(8))
     drawn = {kind for row in steps for kind in KINDS if row[f"train/loss/{kind}"] is not None}
-    assert drawn == set(KINDS) - {"answer"}
+    assert drawn == set(KINDS)
     found = [row for row in rows if "val/judgement/mean" in row]
     assert [row["step"] for row in found] == [3, 7]
     tasks = {key.rpartition("/")[2] for key in found[0] if key.startswith("val/judgement/")} - {"mean"}
