@@ -20,7 +20,7 @@ PEAK = 989e12
 """Dense bf16 FLOP/s of an H100 and an H200 (SXM)."""
 GIB = 1 << 30
 PHASES = {
-    "plan_chunks": "plan", "_first_pass": "first pass", "global_loss": "loss", "_second_pass": "second pass"
+    "plan_chunks": "plan", "_first_pass": "first pass", "global_gradients": "loss", "_second_pass": "second pass"
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from lit_mmembed.encoders.base import Encoder
 from lit_mmembed.encoders.packing import chunks_by_tokens
 from lit_mmembed.losses.gather import exchange
 from lit_mmembed.losses.info_nce import InfoNCE
-from lit_mmembed.training.contrastive import contrastive_loss, global_loss
+from lit_mmembed.training.contrastive import contrastive_loss, global_gradients
 from lit_mmembed.training.sharding import is_sharded
 from lit_mmembed.types import Batch, Features
 
@@ -45,21 +45,18 @@ def cached_loss(encoder: Encoder, loss: InfoNCE, batch: Batch, *, chunk_tokens: 
     gradients = _Gradients(parameters, sharded=is_sharded(encoder))
     idle = _idle_passes(encoder, chunks)
     vectors, last = _first_pass(encoder, chunks, idle)
-    leaves = [
+    query_BD, document_nD = (
         torch.cat([vectors[i] for i, chunk in enumerate(chunks) if chunk.side == side])[_back(chunks, side)]
-        .detach()
-        .requires_grad_()
         for side in (0, 1)
-    ]
-    value = global_loss(loss, leaves[0], leaves[1], batch)
+    )
     learned = [p for p in loss.parameters() if p.requires_grad]
-    of_vectors = torch.autograd.grad(value * scale, [*leaves, *learned])
-    gradients.add(learned, of_vectors[2:])
-    _second_pass(encoder, chunks, of_vectors[:2], last=last, gradients=gradients)
+    value, *of_vectors, of_learned = global_gradients(loss, query_BD, document_nD, batch, learned=learned, scale=scale)
+    gradients.add(learned, of_learned)
+    _second_pass(encoder, chunks, of_vectors, last=last, gradients=gradients)
     for _ in range(idle):
         vectors_again = chunks[0].embedded(encoder)
         gradients.backward(vectors_again, torch.zeros_like(vectors_again))
-    return gradients.handed_over(value.detach(), scale)
+    return gradients.handed_over(value, scale)
 
 
 @dataclass
@@ -223,6 +220,6 @@ class _HandOver(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    def backward(ctx: Any, of_value: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, of_value: Tensor) -> tuple[Tensor | None, ...]:
         gradients, ctx.gradients = ctx.gradients, None
         return None, None, *(gradient * of_value for gradient in gradients)

@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lit_mmembed.losses.info_nce import InfoNCE
-from lit_mmembed.training.contrastive import contrastive_loss
+from lit_mmembed.training import contrastive
+from lit_mmembed.training.contrastive import contrastive_loss, global_gradients, global_loss
 from lit_mmembed.types import NO_ID, Batch
 from tests.processes import in_processes
 
@@ -106,3 +107,20 @@ def test_one_process_takes_the_plain_mean_over_queries():
         known_positives=batch.known_positives,
     )
     torch.testing.assert_close(step(batch), losses.mean())
+
+
+@pytest.mark.parametrize("scores_at_once", [1, 30, 10**6])
+def test_gradients_are_the_same_for_any_number_of_queries_at_a_time(scores_at_once, monkeypatch):
+    monkeypatch.setattr(contrastive, "SCORES_AT_ONCE", scores_at_once)
+    batch = part_of_the_batch(slice(0, QUERIES), negatives=1)
+    torch.manual_seed(1)
+    query, document = (
+        nn.functional.normalize(torch.randn(n, 4), dim=-1).requires_grad_() for n in (QUERIES, 2 * QUERIES)
+    )
+    loss = InfoNCE(0.1, learn_temperature=True)
+    expected = global_loss(loss, query, document, batch)
+    of_all = torch.autograd.grad(expected * 8, [query, document, loss.log_scale])
+    value, *of_vectors, of_learned = global_gradients(loss, query, document, batch, learned=[loss.log_scale], scale=8.0)
+    torch.testing.assert_close(value, expected.detach())
+    for found, known in zip([*of_vectors, *of_learned], of_all, strict=True):
+        torch.testing.assert_close(found, known)
