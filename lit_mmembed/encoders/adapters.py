@@ -36,6 +36,8 @@ def add_lora(language_model: nn.Module, lora: Lora) -> None:
     """
     from peft import LoraConfig, inject_adapter_in_model
 
+    from lit_mmembed.encoders.fused import fuse_lora
+
     layers = {name.rpartition(".")[2] for name, module in language_model.named_modules() if not list(module.children())}
     if absent := [target for target in lora.targets if target.rpartition(".")[2] not in layers]:
         problem = f"no layer of the language model is named {', '.join(absent)}"
@@ -51,6 +53,7 @@ def add_lora(language_model: nn.Module, lora: Lora) -> None:
     for name, parameter in language_model.named_parameters():
         if is_adapter(name):
             parameter.data = parameter.data.to(torch.float32)
+    fuse_lora(language_model)
 
 
 def merge_lora(language_model: nn.Module) -> None:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from lit_mmembed.encoders.adapters import Lora, add_lora, is_adapter, merge_lora
 from lit_mmembed.encoders.base import Encoder
+from lit_mmembed.encoders.fused import fuse_norms
 from lit_mmembed.encoders.mllm_backbone import MllmBackbone
 from lit_mmembed.encoders.mllm_preprocess import InstructionMask, MllmPreprocess, select_rows
 from lit_mmembed.encoders.packing import Packing
@@ -79,6 +80,7 @@ class MllmEncoder(Encoder):
             candidate_length=candidate_length,
             instruction_mask=instruction_mask,
         )
+        fuse_norms(backbone.language_model)
         if self.lora:
             add_lora(backbone.language_model, self.lora)
         self._set_trainable()
