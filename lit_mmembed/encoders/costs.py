@@ -218,12 +218,3 @@ def trained_inputs(blocks: Blocks, *, value_bytes: int) -> int:
     The inputs of its linear layers, in the precision of the computation: two normed values and the MLP's inner value.
     """
     return (2 * blocks.width + blocks.intermediate) * value_bytes
-
-
-def cast_inputs(blocks: Blocks) -> int:
-    """Bytes that one block keeps per token where fp32 adapters sit on layers that compute in half precision.
-
-    Every adapter keeps its own fp32 copy of its input: q, k, v, o, the MLP's first matrices and its last.
-    """
-    inputs = (3 + blocks.mlp_matrices - 1) * blocks.width + blocks.heads * blocks.head_width + blocks.intermediate
-    return inputs * FP32

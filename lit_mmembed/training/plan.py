@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lit_mmembed.encoders.costs import Part, activations, cast_inputs, trained_inputs
+from lit_mmembed.encoders.costs import Part, activations, trained_inputs
 from lit_mmembed.training.planned_encoder import FULL, HALF, PlannedEncoder
 from lit_mmembed.training.planned_fit import Fit
 from lit_mmembed.training.workload import Kind
@@ -172,11 +172,9 @@ def _layer(fit: Fit, part: Part) -> int:
     """Bytes that one layer of a part keeps of each token."""
     assert part.blocks is not None
     kept = activations(part.blocks, value_bytes=fit.value_bytes)
-    if part.name in fit.encoder.trained:
+    if part.name in fit.encoder.trained or "adapters" in fit.encoder.trained:
         return kept + trained_inputs(part.blocks, value_bytes=fit.value_bytes)
-    if "adapters" in fit.encoder.trained and fit.value_bytes == HALF:
-        return kept + cast_inputs(part.blocks)
-    return kept + (trained_inputs(part.blocks, value_bytes=FULL) if "adapters" in fit.encoder.trained else 0)
+    return kept
 
 
 def _cached(fit: Fit) -> dict[str, float]:
@@ -191,5 +189,4 @@ def _cached(fit: Fit) -> dict[str, float]:
     features = 0.0
     if settings.chunk_tokens is not None and tower and tower.blocks and not encoder.passes_gradient(tower):
         features = images * encoder.tiles * (encoder.patches - 1) * tower.blocks.width * fit.value_bytes
-        features *= 2  # as computed, and cut into chunks
     return {"vectors": vectors + scores, "vision features": features, "pixels": images * encoder.pixel_bytes}

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lit_mmembed.encoders import shapes
 from lit_mmembed.encoders.configurations import ARCHITECTURES, architecture
-from lit_mmembed.encoders.costs import Rows, activations, adapters, cast_inputs, decoder, latent_attention
+from lit_mmembed.encoders.costs import Rows, activations, adapters, decoder, latent_attention, trained_inputs
 from lit_mmembed.encoders.pooling import LatentAttentionPooling
 from lit_mmembed.errors import InputError
 from tests.tiny import ROOT
@@ -225,5 +225,5 @@ def test_what_a_layer_keeps_for_its_backward_pass_is_what_autograd_keeps(with_ad
     blocks = decoder(
         layers=3, width=256, heads=8, kv_heads=2, head_width=32, intermediate=896, vocabulary=90, biases=0, causal=True
     ).blocks
-    expected = activations(blocks, value_bytes=2) + (cast_inputs(blocks) if with_adapters else 0)
+    expected = activations(blocks, value_bytes=2) + (trained_inputs(blocks, value_bytes=2) if with_adapters else 0)
     assert per_token == pytest.approx(expected, rel=0.03)
