@@ -35,7 +35,8 @@ check: install            ## Style, format, types, layers
 	$(BIN)/lint-imports
 
 bench: install            ## Ours, the best peer and the limit, in one run; ratios into benchmarks/results/
-	for file in search metrics reader images step startup; do $(BIN)/python -m benchmarks.$$file || exit 1; done
+	$(BIN)/python -m pip install --quiet -c constraints.txt -r requirements-bench.txt
+	for file in search metrics reader images step startup cached_step encoding; do $(BIN)/python -m benchmarks.$$file || exit 1; done
 
 install: $(VENV)/installed
 

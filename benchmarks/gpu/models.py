@@ -32,6 +32,12 @@ SHAPES = {
         {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024,
          "image_size": 112, "patch_size": 14},
     ),
+    "cpu": (
+        {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
+         "intermediate_size": 512, "vocab_size": 32064},
+        {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 256,
+         "image_size": 84, "patch_size": 14},
+    ),
     "tiny": (
         {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
          "intermediate_size": 128, "vocab_size": 8192},
@@ -39,7 +45,7 @@ SHAPES = {
          "image_size": 56, "patch_size": 14},
     ),
 }  # fmt: skip
-"""The language model and the vision tower: LLaVA-v1.6-Mistral-7B, one of 100 million weights, and a toy."""
+"""The language model and the vision tower: LLaVA-v1.6-Mistral-7B's, of 100 million weights, for a CPU, of a toy."""
 INSTRUCTION = "Retrieve the passage or the picture that answers what is asked here about this image"
 SHORTEST, LONGEST = 8, 60
 """Words of a text; most are one token."""
