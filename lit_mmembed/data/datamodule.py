@@ -16,6 +16,7 @@ from lit_mmembed.data.encoding import RowsToEncode, SortedBatches
 from lit_mmembed.data.instructions import Instructions, PromptPolicy
 from lit_mmembed.data.negatives import MinedNegatives
 from lit_mmembed.data.order import BatchOrder, EpochSampler, place_of, position_of
+from lit_mmembed.data.reserved import refuse_reserved
 from lit_mmembed.data.triplets import Triplets
 from lit_mmembed.errors import InputError
 from lit_mmembed.types import FOLDERS, Modality, Side
@@ -157,6 +158,7 @@ class RetrievalData(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Training batches, from the batch that the trainer's counters name on."""
         reader = self.directory.queries("train")
+        refuse_reserved(self.preprocess, (reader, self.directory.candidates("train")))
         order = BatchOrder(
             np.asarray(reader.task),
             batch_size=self.batch_size,

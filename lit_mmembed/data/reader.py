@@ -18,6 +18,8 @@ from lit_mmembed.errors import InputError
 from lit_mmembed.files import file_hash, read_json
 from lit_mmembed.types import Sample, stable_id
 
+TEXT_BYTES = 1 << 16
+"""Where in a sample its text is looked for."""
 FIX = "fetch or build the shard again; `mmembed shard --verify DIR` lists all damage"
 
 
@@ -126,6 +128,15 @@ class ShardReader:
             self[row]
         except InputError as damaged:
             return damaged
+        return None
+
+    def spelling(self, word: str) -> int | None:
+        """Return the first row whose text has this word (of ASCII), or None; only rows whose bytes have it are read."""
+        needle = word.encode()
+        for row, (shard, offset, size, _) in enumerate(zip(*self._spans, strict=True)):
+            text = self._map(shard)[offset : offset + min(size, TEXT_BYTES)]  # the text stands in front of the image
+            if needle in text and word in (self[row].text or ""):
+                return row
         return None
 
     @cached_property

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_mmembed.data.reserved import refuse_spelling
 from lit_mmembed.encoders.prompts import Part, PromptStyle
 from lit_mmembed.errors import InputError
 from lit_mmembed.types import EncoderRow, Features, Side
@@ -97,6 +98,8 @@ class MllmPreprocess:
         self.tokenizer = tokenizer
         self.images = images
         self.prompts = prompts
+        self.reserved = tokenizer.convert_ids_to_tokens(images.token_id) if images else None
+        """What no text may spell: it stands for an image."""
         self.limit = {Side.QUERY: query_length, Side.CANDIDATE: candidate_length}
         self.instruction_mask = instruction_mask
 
@@ -150,11 +153,7 @@ class MllmPreprocess:
                 fix = "leave the image out, or take a backbone with a vision tower"
                 raise InputError("has an image, and this model only reads text", record=label(row), fix=fix)
             return
-        token = self.tokenizer.convert_ids_to_tokens(self.images.token_id)
-        for text in (row.text, row.instruction):
-            if text and token in text:
-                fix = "remove it from the text: the prompt puts it where the image goes"
-                raise InputError(f"the text spells {token}", record=label(row), fix=fix)
+        refuse_spelling(self.reserved, (row.text, row.instruction), label(row))
 
     def _masked(self, row: EncoderRow, parts: list[Part], starts: list[int], offsets: Sequence[Any]) -> int:
         """Return how many tokens from the left pooling leaves out."""
