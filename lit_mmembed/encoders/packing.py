@@ -136,9 +136,12 @@ def _padded(
 ) -> Tensor:
     heads, groups = query.shape[1], query.shape[1] // key.shape[1]
     shape = (len(packing.lengths), packing.longest)
+    even = query.shape[2] == shape[0] * shape[1]
 
     def pad(packed: Tensor) -> Tensor:
         tokens = packed[0].transpose(0, 1)  # [T, heads, d]
+        if even:
+            return tokens.unflatten(0, shape).transpose(1, 2)
         rows = tokens.new_zeros((shape[0] * shape[1], *tokens.shape[1:])).index_copy(0, packing.padded_place, tokens)
         return rows.view(*shape, *tokens.shape[1:]).transpose(1, 2)
 
@@ -149,7 +152,7 @@ def _padded(
         pad(query), key, value, attn_mask=packing.key_mask, dropout_p=dropout, is_causal=packing.causal, scale=scaling
     )
     flat = attended.transpose(1, 2).reshape(shape[0] * shape[1], heads, -1)
-    return flat.index_select(0, packing.padded_place).unsqueeze(0)
+    return (flat if even else flat.index_select(0, packing.padded_place)).unsqueeze(0)
 
 
 @lru_cache(maxsize=1)
