@@ -54,12 +54,14 @@ TINY = {
 class Report:
     """Runs parts, keeps their figures, writes them after each; starts none after `limit` seconds."""
 
-    def __init__(self, path, limit):
-        self.path, self.limit, self.figures, self.failed = path, limit, {}, {}
+    def __init__(self, path, limit, only):
+        self.path, self.limit, self.only, self.figures, self.failed = path, limit, only, {}, {}
         self.start = time.perf_counter()
 
     def part(self, name, function, *arguments, **options):
         """Run a part; return its figures, or None where it failed."""
+        if self.only and name not in ("model", "merging") and not name.startswith(tuple(self.only)):
+            return None
         start = time.perf_counter()
         print(f"== {name} (at {start - self.start:.0f} s)", flush=True)
         found = None
@@ -138,12 +140,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiny", action="store_true", help="toy sizes, on a CPU where there is no GPU")
     parser.add_argument("--limit", type=float, default=420, help="start no part after so many seconds")
+    parser.add_argument("--only", nargs="*", default=[], help="parts whose names begin so; all by default")
+    parser.add_argument("--seconds", type=float, help="cut a step's batch where it would take longer")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
-    size = TINY if arguments.tiny else FULL
+    size = {**(TINY if arguments.tiny else FULL)}
+    size["seconds"] = arguments.seconds or size["seconds"]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     name = "gpu_7b_tiny.json" if arguments.tiny else "gpu_7b.json"
-    report = Report(Path(os.environ.get("OUT", RESULTS)) / name, arguments.limit)
+    report = Report(Path(os.environ.get("OUT", RESULTS)) / name, arguments.limit, arguments.only)
     if device == "cpu":
         torch.set_num_threads(1)
     torch.manual_seed(0)

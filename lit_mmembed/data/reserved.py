@@ -20,8 +20,10 @@ def refuse_spelling(word: str | None, texts: Iterable[str | None], record: str) 
 
 def refuse_reserved(preprocess: Any, readers: Iterable[ShardReader]) -> None:
     """Raise before training where a text of the data spells the word that `preprocess` reserves, if it does."""
-    word = getattr(preprocess, "reserved", None)
-    for reader in readers if word else ():
+    word: str | None = getattr(preprocess, "reserved", None)
+    if not word:
+        return
+    for reader in readers:
         row = reader.spelling(word)
         if row is not None:
             raise InputError(f"the text spells {word}", file=reader.folder, record=reader.key(row), fix=FIX)

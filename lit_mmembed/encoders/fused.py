@@ -8,7 +8,7 @@ Shapes: T tokens, I input and O output width, r rank.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft.tuners.lora.layer import Linear as PeftLinear
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 def fuse_lora(language_model: nn.Module) -> None:
     """Let every plain LoRA layer over a frozen `nn.Linear` compute as `FusedLoraLinear`, in place."""
     for module in language_model.modules():
-        if type(module) is PeftLinear and type(module.get_base_layer()) is nn.Linear:
+        if type(module) is PeftLinear and type(cast(PeftLinear, module).get_base_layer()) is nn.Linear:
             module.__class__ = FusedLoraLinear
 
 
@@ -95,7 +95,7 @@ def _fused_norm(kind: type) -> type:
 
         def forward(self: Any, hidden_states: Tensor) -> Tensor:
             if not (hidden_states.is_cuda and hidden_states.dtype in (torch.bfloat16, torch.float16)):
-                return kind.forward(self, hidden_states)  # type: ignore[attr-defined]
+                return kind.forward(self, hidden_states)
             with torch.autocast("cuda", enabled=False):
                 weight = self.weight.to(hidden_states.dtype)
                 return F.rms_norm(hidden_states, weight.shape, weight, self.variance_epsilon)

@@ -1,8 +1,8 @@
 """A multimodal LLM as a bi-encoder: backbone, attention, prompt style, pooling and adapters, each of them an argument.
 
-    LLaVA-E       LlavaNextBackbone     causal          EosPrompts      EosPooling
-    LLaVA-P       LlavaNextBackbone     causal          OneWordPrompts  LastTokenPooling
-    NV-Embed-v1   NvEmbedLlavaBackbone  bidirectional   EosPrompts      LatentAttentionPooling, instruction masked
+LLaVA-E       LlavaNextBackbone     causal          EosPrompts      EosPooling
+LLaVA-P       LlavaNextBackbone     causal          OneWordPrompts  LastTokenPooling
+NV-Embed-v1   NvEmbedLlavaBackbone  bidirectional   EosPrompts      LatentAttentionPooling, instruction masked
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class MllmEncoder(Encoder):
         return own
 
     def merge(self) -> None:
-        """Add the adapters to the weights, in place: the encoder is whole from then on, and nothing in it is trained."""
+        """Add the adapters to the weights, in place: the encoder is whole from then on, nothing in it is trained."""
         if self.lora:
             merge_lora(self.backbone.language_model)
         self.lora = None

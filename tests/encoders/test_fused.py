@@ -11,7 +11,11 @@ from torch import nn
 from lit_mmembed.encoders.adapters import Lora, add_lora
 from lit_mmembed.encoders.fused import FusedLoraLinear, PeftLinear, fuse_norms
 
-SHAPES = {"plain": (False, torch.float32), "with bias": (True, torch.float32), "half precision": (False, torch.bfloat16)}
+SHAPES = {
+    "plain": (False, torch.float32),
+    "with bias": (True, torch.float32),
+    "half precision": (False, torch.bfloat16),
+}
 
 
 class Body(nn.Module):
