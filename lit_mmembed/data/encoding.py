@@ -109,7 +109,7 @@ class SortedBatches:
 
     Process r of W takes every W-th batch, and each gets as many: batches are smaller where rows are few, and where they
     don't come out even some rows are embedded twice (Lightning leaves a process without a batch out of the evaluation,
-    and sharded weights are gathered by all processes or none). `missing` limits it to the rows that a killed run has not
+    and sharded weights are gathered by all processes or none). `missing` limits it to rows that a killed run has not
     written.
 
     With `tokens` (an estimate for each row) and `budget`, a batch ends where its tokens would pass the budget; a longer

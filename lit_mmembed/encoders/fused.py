@@ -68,7 +68,7 @@ class _LoraProduct(torch.autograd.Function):
         return out_TO.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x_TI, hidden_Tr, weight_OI, low_rI, high_Or = ctx.saved_tensors
         dtype = x_TI.dtype
         of_out_TO = gradient.reshape(-1, gradient.shape[-1]).to(dtype)
@@ -95,7 +95,7 @@ def _fused_norm(kind: type) -> type:
 
         def forward(self: Any, hidden_states: Tensor) -> Tensor:
             if not (hidden_states.is_cuda and hidden_states.dtype in (torch.bfloat16, torch.float16)):
-                return kind.forward(self, hidden_states)
+                return kind.forward(self, hidden_states)  # type: ignore[attr-defined]
             with torch.autocast("cuda", enabled=False):
                 weight = self.weight.to(hidden_states.dtype)
                 return F.rms_norm(hidden_states, weight.shape, weight, self.variance_epsilon)
