@@ -22,6 +22,7 @@ def pretrain(tiny: Tiny, llava: Path, folder: Path, *flags: str, steps: int = 8)
         "data.path": tiny.data,
         "data.batch_size": 8,
         "data.validation_queries": 3,
+        "data.shares.cloze": 2,
         "model.checkpoint": llava,
         "trainer.max_steps": steps,
         "trainer.val_check_interval": 4,
