@@ -12,11 +12,11 @@ OFFLINE := WANDB_MODE=offline HF_HUB_OFFLINE=1 WANDB_SILENT=true
 
 quickstart: install       ## EmojiBEIR: shards, M_rand, mining, M_hard, evaluation, report (at most 10 minutes on 2 cores)
 	$(OFFLINE) $(BIN)/mmembed run experiments/emoji_beir/quickstart.yaml
-	@echo "The report: runs/emoji_clip_sf/shared/report/index.html"
+	@echo "The report: runs/emoji_quickstart/shared/report/index.html"
 
 smoke: install            ## The same story with a few steps (at most 90 seconds)
 	$(OFFLINE) $(BIN)/mmembed run experiments/emoji_beir/quickstart.yaml --smoke
-	@echo "The report: runs/emoji_clip_sf_smoke/shared/report/index.html"
+	@echo "The report: runs/emoji_quickstart_smoke/shared/report/index.html"
 
 study: install            ## M_rand, control, M_hard; with and without instructions; 3 seeds, one thread (2 hours)
 	for seed in 0 1 2; do for recipe in study study_no_instructions; do \

@@ -83,7 +83,7 @@ def _start(out: Path) -> subprocess.Popen:
 
 
 def _content(out: Path, name: str) -> bytes:
-    return (out / "runs/emoji_clip_sf_smoke" / name).read_bytes()
+    return (out / "runs/emoji_quickstart_smoke" / name).read_bytes()
 
 
 def _print_state(out: Path, killed: int) -> None:
