@@ -18,6 +18,7 @@ from tests.tiny import ROOT, Tiny, done
 FILES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "experiments").rglob("*.yaml"))
 CONTENTS = {file: yaml.safe_load((ROOT / file).read_text()) for file in FILES}
 RECIPES = [file for file in FILES if "stages" in CONTENTS[file] or "base" in CONTENTS[file]]
+MACHINES = [file for file in FILES if file.startswith("experiments/mbeir/machines/")]
 ENCODERS = [file for file in FILES if file.startswith("experiments/encoders/")]
 MADE_FROM_DATA = ("shard", "texts", "tokenizer")
 """Commands whose stages all seeds share."""
@@ -57,7 +58,7 @@ def in_root(from_root: None) -> None:
 
 def test_every_file_is_a_recipe_or_a_configuration_that_a_recipe_names():
     named = {file for recipe in RECIPES for stage in stages_of(recipe).values() for file in stage.config}
-    assert set(RECIPES) | named | set(ENCODERS) == set(FILES)
+    assert set(RECIPES) | named | set(ENCODERS) | set(MACHINES) == set(FILES)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -135,3 +136,15 @@ def test_every_encoder_parses_with_every_training_without_being_built(encoder, t
         assert found["class_path"] == backbone["class_path"]
         assert backbone["init_args"].items() <= found["init_args"].items()
     assert resolved["data"]["batch_size"] == CONTENTS[training]["data"]["batch_size"]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_machine_goes_with_the_training_of_mllms(machine):
+    files = ("experiments/encoders/llava_e.yaml", "experiments/mbeir/train_mllm.yaml", machine)
+    printed = done("fit", *(part for file in files for part in ("-c", file)), "--print_config").out
+    strategy = yaml.safe_load(printed)["trainer"]["strategy"]
+    asked = CONTENTS[machine]["trainer"]["strategy"]
+    if isinstance(asked, dict):
+        assert strategy["class_path"] == asked["class_path"]
+    else:
+        assert strategy == asked

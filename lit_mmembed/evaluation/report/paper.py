@@ -33,21 +33,31 @@ class Figures:
         number, which says only what the paper saw on this kind of task.
         """
         table = _tables()[TABLE_OF[self.measure]]
-        place = table["columns"].index(f"{self.model} {self.encoder}".strip())
+        place = _column(self.measure, self.model, self.encoder)
         values = [table["rows"][name][place] for name in _rows_beside(row) if name in table["rows"]]
         return sum(values) / len(values) if values else None
 
 
 def figures_beside(systems: Sequence[System], measure: str) -> list[Figures]:
     """The paper's columns of the systems that it has, each once."""
-    columns = _tables()[TABLE_OF[measure]]["columns"]
     pairs = dict.fromkeys((system.model, encoder) for system in systems for encoder in (system.encoder, ""))
-    return [Figures(*pair, measure) for pair in pairs if " ".join(filter(None, pair)) in columns]
+    return [Figures(*pair, measure) for pair in pairs if _column(measure, *pair) is not None]
 
 
 def is_mbeir(rows: Sequence[Measured]) -> bool:
     """Whether every task measured is one of M-BEIR's own."""
     return all(row.is_average or row.name in MBEIR_NAMES for row in rows)
+
+
+def _column(measure: str, model: str, encoder: str) -> int | None:
+    """The place of a column; "LLaVA-E" is the paper's LLaVa-E, "NV-Embed" its NV-Embed-v1."""
+    wanted = _plain(f"{model} {encoder}")
+    columns = [_plain(column) for column in _tables()[TABLE_OF[measure]]["columns"]]
+    return columns.index(wanted) if wanted in columns else None
+
+
+def _plain(column: str) -> str:
+    return column.strip().lower().removesuffix("-v1")
 
 
 def _rows_beside(row: Measured) -> list[str]:
