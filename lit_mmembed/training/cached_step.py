@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lit_mmembed.encoders.base import Encoder
 from lit_mmembed.encoders.packing import chunks_by_tokens
-from lit_mmembed.losses.gather import exchange
+from lit_mmembed.losses.gather import exchange, process_count
 from lit_mmembed.losses.info_nce import InfoNCE
 from lit_mmembed.training.contrastive import contrastive_loss, global_gradients
 from lit_mmembed.training.sharding import is_sharded
@@ -39,7 +39,9 @@ def cached_loss(encoder: Encoder, loss: InfoNCE, batch: Batch, *, chunk_tokens: 
     """
     sides = [encoder.frozen_part(features) for features in (batch.query, batch.document)]
     chunks = plan_chunks(encoder, sides, chunk_tokens)
-    if len(chunks) == len(sides) and not is_sharded(encoder):
+    # With several processes all hand their gradients over in one order: ZeRO-2 reduces them as they come, and takes the
+    # order to be the same everywhere.
+    if len(chunks) == len(sides) and process_count() == 1:
         return contrastive_loss(encoder, loss, Batch(**{**vars(batch), "query": sides[0], "document": sides[1]}))
     parameters = [p for module in (encoder, loss) for p in module.parameters() if p.requires_grad]
     gradients = _Gradients(parameters, sharded=is_sharded(encoder))

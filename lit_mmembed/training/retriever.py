@@ -18,7 +18,7 @@ from lit_mmembed.losses.info_nce import InfoNCE
 from lit_mmembed.training.cached_step import cached_loss
 from lit_mmembed.training.contrastive import contrastive_loss
 from lit_mmembed.training.optimization import Optimization
-from lit_mmembed.training.sharding import is_sharded, shard_encoder
+from lit_mmembed.training.sharding import is_sharded, refuse_under_deepspeed, shard_encoder
 from lit_mmembed.training.validation import Collected, best_rows, retrieval_scores
 from lit_mmembed.types import Batch, EncodeBatch
 
@@ -71,7 +71,9 @@ class RetrieverModule(lightning.LightningModule):
         return self.optimization.configure((self.encoder, self.loss), total)
 
     def on_fit_start(self) -> None:
-        """Say what is trained, part by part, where a part is frozen."""
+        """Say what is trained, part by part, where a part is frozen; refuse what DeepSpeed would get wrong."""
+        if type(self.trainer.strategy).__name__ == "DeepSpeedStrategy":
+            refuse_under_deepspeed(self.loss, self.chunk_tokens)
         rows = trainable_summary(self.encoder)
         if self.global_rank == 0 and rows[-1][1] < rows[-1][2]:
             parts = [f"{part} {trained:,} of {size:,}" for part, trained, size in rows]

@@ -1,4 +1,4 @@
-"""FSDP2: each process keeps a part of every weight and gathers a block's when it computes with it."""
+"""FSDP2: each process keeps a part of every weight and gathers a block's when it computes with it; and DeepSpeed's needs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lit_mmembed.encoders.base import Encoder
 from lit_mmembed.encoders.pretrained import base_fingerprint, own_weights
+from lit_mmembed.errors import InputError
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -39,6 +40,23 @@ def is_sharded(module: nn.Module) -> bool:
     from torch.distributed.tensor import DTensor
 
     return any(isinstance(parameter, DTensor) for parameter in module.parameters())
+
+
+def refuse_under_deepspeed(loss: nn.Module, chunk_tokens: int | None) -> None:
+    """Raise for settings that DeepSpeed takes without a word or an explanation.
+
+    ZeRO-2 reduces gradients in the order in which they come and takes it to be the same in every process. In a plain
+    step it is not, where one process has texts only: the gradients would be wrong. It also takes no scalar parameter.
+
+    Raises:
+        InputError: a plain step, or a learned temperature.
+    """
+    if chunk_tokens is None:
+        fix = "set model.chunk_tokens, or take DDP or FSDP2"
+        raise InputError("DeepSpeed would mix up the gradients of processes with other modalities", fix=fix)
+    if any(parameter.ndim == 0 for parameter in loss.parameters()):
+        fix = "set model.loss.init_args.learn_temperature=false"
+        raise InputError("DeepSpeed takes no scalar parameter, which a learned temperature is", fix=fix)
 
 
 def _whole(tensor: Any) -> Tensor:
