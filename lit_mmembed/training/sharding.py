@@ -1,4 +1,4 @@
-"""FSDP2, where each process keeps a part of every weight and gathers a block's to compute with it; DeepSpeed's needs."""
+"""FSDP2, where a process keeps a part of every weight and gathers a block's to compute with it; DeepSpeed's needs."""
 
 from __future__ import annotations
 
