@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export GOMP_SPINCOUNT = 10000
 OFFLINE := WANDB_MODE=offline HF_HUB_OFFLINE=1 WANDB_SILENT=true
 
-.PHONY: quickstart smoke study test check bench kill-test install clean
+.PHONY: quickstart smoke study mllm-study test check bench kill-test install clean
 
 quickstart: install       ## EmojiBEIR: shards, M_rand, mining, M_hard, evaluation, report (at most 10 minutes on 2 cores)
 	$(OFFLINE) $(BIN)/mmembed run experiments/emoji_beir/quickstart.yaml
@@ -21,6 +21,10 @@ smoke: install            ## The same story with a few steps (at most 90 seconds
 study: install            ## M_rand, control, M_hard; with and without instructions; 3 seeds, one thread (2 hours)
 	for seed in 0 1 2; do for recipe in study study_no_instructions; do \
 	  $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/mmembed run experiments/emoji_beir/$$recipe.yaml --seed $$seed || exit 1; done; done
+
+mllm-study: install       ## CLIP_SF, LLaVA-E, LLaVA-P, NV-Embed: M_rand, control, M_hard; 3 seeds, one thread (2 hours)
+	for seed in 0 1 2; do \
+	  $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/mmembed run experiments/emoji_beir/mllm_study.yaml --seed $$seed || exit 1; done
 
 test: install             ## Every test but the slow ones (under 15 minutes on 2 cores)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n $(TEST_WORKERS) --dist loadfile

@@ -66,19 +66,26 @@ def encode_batches(
     device: torch.device,
     autocast: AbstractContextManager[Any] | None = None,
     progress: Progress | None = None,
-) -> None:
-    """Embed every batch of `loader` and write it. The encoder is left in the mode it was in."""
+) -> int:
+    """Embed every batch of `loader` and write it. The encoder is left in the mode it was in.
+
+    Returns:
+        How many rows were longer than the encoder takes, and so were cut.
+    """
     was_training = encoder.training
     encoder.eval()
+    cut = 0
     try:
         with autocast or nullcontext():
             for batch in loader:
+                cut += int((batch.features["cut"] > 0).sum()) if "cut" in batch.features else 0
                 vectors = encoder(on_device(batch.features, device)).float().cpu().numpy()
                 writer.write(batch.rows.numpy(), vectors)
                 if progress:
                     progress(len(batch.rows))
     finally:
         encoder.train(was_training)
+    return cut
 
 
 def on_device(features: Features, device: torch.device) -> Features:
@@ -118,7 +125,9 @@ def encode_collection(
         progress(len(rows) - len(missing))
     barrier()
     loader = data.encoding_loader(rows, missing=missing, rank=place[0], world=place[1])
-    encode_batches(encoder, loader, writer, device=device, autocast=autocast, progress=progress)
+    cut = encode_batches(encoder, loader, writer, device=device, autocast=autocast, progress=progress)
+    if cut:
+        print(f"{side} {split}: {cut:,} texts were longer than the limit and were cut", flush=True)
     writer.flush()  # before the others pass the barrier: the first process reads everybody's journal
     barrier()
     if place[0] == 0:
