@@ -277,6 +277,35 @@ def one_ddp_step(rank, folder, name, cuts, mix):
     return value.item(), gradients_of(encoder, loss)
 
 
+class StepThatKeepsAllGraphs(Step):
+    def forward(self, batch, budget):
+        return step_that_keeps_all_graphs(self.encoder, self.loss, batch, budget)
+
+
+def under_ddp_with_dropout(rank, folder, *paths):
+    """Gradients of the cached step and of the one with all graphs, both drawing from one seed."""
+    PATHS.llava, PATHS.nv_embed = paths
+    return [dropping(rank, *case) for case in SHARDED_CASES]
+
+
+def dropping(rank, name, cuts, mix):
+    found = []
+    for kind in (Step, StepThatKeepsAllGraphs):
+        encoder, loss = build(name, None, dropout=0.3)
+        step = DistributedDataParallel(kind(encoder, loss))
+        torch.manual_seed(11 + rank)
+        step(parts_of(encoder, CUTS[cuts], mix)[rank], 60).backward()
+        found.append({name: gradient.clone() for name, gradient in gradients_of(encoder, loss).items()})
+    return found
+
+
+def test_dropout_drops_the_same_in_every_process(tmp_path):
+    paths = (llava_folder(), nv_embed_folder())
+    for process in in_processes(2, under_ddp_with_dropout, tmp_path, tmp_path, *paths):
+        for case, (found, expected) in zip(SHARDED_CASES, process, strict=True):
+            assert difference(found, expected) <= 1e-5, case
+
+
 def under_fsdp(rank, folder, *paths):
     PATHS.llava, PATHS.nv_embed = paths
     return [one_sharded_step(rank, folder / f"{rank}{place}", *case) for place, case in enumerate(SHARDED_CASES)]
