@@ -143,3 +143,13 @@ def test_broken_statistics_are_named(run) -> None:
     (run / "seed0/with_instructions/M_rand/statistics.json").write_text(json.dumps({"task": {}}))
     with pytest.raises(InputError, match=r"statistics\.json: holds no mining statistics"):
         reported(run)
+
+
+def test_an_evaluation_that_is_labelled_so_stays_out_of_the_tables(run) -> None:
+    for mark in run.rglob("stage.json"):
+        content = json.loads(mark.read_text())
+        if content["command"] == "evaluate" and content["labels"]["model"] == "M_hard":
+            content["labels"]["in_report"] = False
+            mark.write_text(json.dumps(content))
+    _, text = reported(run)
+    assert "as M_rand on" in text and "M_hard minus" not in text

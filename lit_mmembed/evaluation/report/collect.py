@@ -65,6 +65,11 @@ class Stage:
         return int(found[1]) if found else int(self.labels.get("seed", 0))
 
     @property
+    def is_reported(self) -> bool:
+        """Whether it is an evaluation that the tables show; the label `in_report: false` leaves it out."""
+        return self.command == "evaluate" and bool(self.labels.get("in_report", True))
+
+    @property
     def system(self) -> System:
         """The system by its labels; without a label for it, the stage's name is the model's."""
         model = str(self.labels.get("model", self.name))
@@ -147,7 +152,7 @@ def collect(run_dir: Path, *, without: Path | None = None) -> Run:
         raise InputError("is not a folder", file=run_dir, fix="name a run folder that `mmembed run` has made")
     marks = [*run_dir.glob(f"{SHARED}/*/{STAGE_FILE}"), *run_dir.glob(f"seed*/*/*/{STAGE_FILE}")]
     stages = sorted((_stage(run_dir, mark) for mark in marks), key=_stage_order)
-    evaluated = [stage for stage in stages if stage.command == "evaluate" and (stage.folder / SCORES_FILE).exists()]
+    evaluated = [stage for stage in stages if stage.is_reported and (stage.folder / SCORES_FILE).exists()]
     if not evaluated:
         raise InputError(
             f"holds no finished evaluate stage (no STAGE/{STAGE_FILE} with {SCORES_FILE} beside it)",
