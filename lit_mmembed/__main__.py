@@ -21,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = arguments[0] if arguments else "--help"
     # OpenMP's threads spin while they wait; as long as by default, a busy machine makes two of them 20 times slower.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    # What transformers warns of while loading, our own loading checks and raises.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if command in ("-h", "--help"):
         print(_help())
         return 0

@@ -75,7 +75,7 @@ def _released(name_or_path: str | Path) -> Any:
     from transformers import CLIPModel
 
     try:
-        return CLIPModel.from_pretrained(str(name_or_path), dtype=torch.float32)
+        return CLIPModel.from_pretrained(str(name_or_path), dtype=torch.float32).train()  # as a module that was built
     except OSError as missing:
         fix = "give a folder with config.json and model.safetensors, or a name that can be downloaded"
         raise InputError(f"no CLIP model: {str(missing).splitlines()[0]}", file=name_or_path, fix=fix) from None
