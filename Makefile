@@ -10,13 +10,13 @@ OFFLINE := WANDB_MODE=offline HF_HUB_OFFLINE=1 WANDB_SILENT=true
 
 .PHONY: quickstart smoke study mllm-study test check bench kill-test install clean
 
-quickstart: install       ## EmojiBEIR: shards, M_rand, mining, M_hard, evaluation, report (at most 10 minutes on 2 cores)
+quickstart: install       ## EmojiBEIR: shards, M_rand, mining, M_hard of CLIP_SF and an MLLM, report (at most 10 minutes on 2 cores)
 	$(OFFLINE) $(BIN)/mmembed run experiments/emoji_beir/quickstart.yaml
 	@echo "The report: runs/emoji_quickstart/shared/report/index.html"
 
-smoke: install            ## The same story with a few steps (at most 90 seconds)
-	$(OFFLINE) $(BIN)/mmembed run experiments/emoji_beir/quickstart.yaml --smoke
-	@echo "The report: runs/emoji_quickstart_smoke/shared/report/index.html"
+smoke: install            ## Its CLIP_SF part with a few steps (at most 90 seconds)
+	$(OFFLINE) $(BIN)/mmembed run experiments/emoji_beir/clip_sf.yaml --smoke
+	@echo "The report: runs/emoji_clip_sf_smoke/shared/report/index.html"
 
 study: install            ## M_rand, control, M_hard; with and without instructions; 3 seeds, one thread (2 hours)
 	for seed in 0 1 2; do for recipe in study study_no_instructions; do \
