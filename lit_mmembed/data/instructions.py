@@ -18,6 +18,8 @@ MBEIR_INSTRUCTIONS = Path(__file__).with_name("mbeir_instructions.tsv")
 
 KEY_COLUMNS = ("query_modality", "cand_modality", "dataset_name", "dataset_id")
 PROMPT_COLUMN = "prompt_"
+COLUMNS = (*KEY_COLUMNS, *(f"{PROMPT_COLUMN}{number}" for number in range(1, 5)))
+"""The header of M-BEIR's own file: four wordings a row."""
 
 Key = tuple[int, Modality, Modality]
 """(dataset id, query modality, candidate modality)."""

@@ -13,13 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from lit_mmembed.data.shards import INDEX_FILE, MANIFEST_FILE, SCHEMA
-from lit_mmembed.data.tar import parse_span
+from lit_mmembed.data.tar import BLOCK, json_end, parse_span
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import file_hash, read_json
 from lit_mmembed.types import Sample, stable_id
 
-TEXT_BYTES = 1 << 16
-"""Where in a sample its text is looked for."""
 FIX = "fetch or build the shard again; `mmembed shard --verify DIR` lists all damage"
 
 
@@ -134,8 +132,9 @@ class ShardReader:
         """Return the first row whose text has this word (of ASCII), or None; only rows whose bytes have it are read."""
         needle = word.encode()
         for row, (shard, offset, size, _) in enumerate(zip(*self._spans, strict=True)):
-            text = self._map(shard)[offset : offset + min(size, TEXT_BYTES)]  # the text stands in front of the image
-            if needle in text and word in (self[row].text or ""):
+            shards = self._map(shard)
+            end = min(json_end(shards[offset : offset + BLOCK]), size)  # no image is read
+            if needle in shards[offset : offset + end] and word in (self[row].text or ""):
                 return row
         return None
 

@@ -62,6 +62,12 @@ def parse_span(span: bytes) -> Sample:
     )
 
 
+def json_end(header: bytes) -> int:
+    """Return where in a span its JSON ends, by the first block of the span; 0 where that is damaged."""
+    size = header[124:135]
+    return BLOCK + int(size, 8) if re.fullmatch(rb"[0-7]+", size) else 0
+
+
 def _json_of(sample: Sample) -> bytes:
     content: dict[str, Any] = {
         "id": sample.id,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lit_mmembed.data.directory import DataDirectory, task_row
-from lit_mmembed.data.instructions import Instructions
+from lit_mmembed.data.instructions import COLUMNS, Instructions
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import atomic_folder, write_json
 from lit_mmembed.types import Modality, Sample, Task
@@ -25,16 +25,6 @@ TEXT_TASK, PAPER_TEXT_TASK = 1, 2
 CAPTION_WORDINGS = (
     "Find another caption of the same picture.",
     "Retrieve different words for what this text describes.",
-)
-COLUMNS = (
-    "query_modality",
-    "cand_modality",
-    "dataset_name",
-    "dataset_id",
-    "prompt_1",
-    "prompt_2",
-    "prompt_3",
-    "prompt_4",
 )
 
 

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from lit_mmembed.encoders.clip_fusion import ClipBackbone
-from lit_mmembed.encoders.images import ImageTransform
+from lit_mmembed.encoders.images import INTERPOLATIONS, ImageTransform
 from lit_mmembed.encoders.tokenizer import TransformersTokenizer
 from lit_mmembed.errors import InputError
 
 MODEL_FOLDER = "clip"
-INTERPOLATIONS: dict[int, Literal["bicubic", "bilinear"]] = {2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers, which preprocessor_config.json uses."""
 
 
 class HfClipBackbone(ClipBackbone):

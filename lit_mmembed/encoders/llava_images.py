@@ -15,16 +15,13 @@ import torch
 
 from lit_mmembed.data.images import MAX_PIXELS
 from lit_mmembed.encoders.checkpoints import local_folder
-from lit_mmembed.encoders.images import ImageTransform, decoded
+from lit_mmembed.encoders.images import INTERPOLATIONS, ImageTransform, decoded
 from lit_mmembed.encoders.mllm_preprocess import ImageParts
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import read_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-INTERPOLATIONS: dict[int, Any] = {2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers, which preprocessor_config.json uses."""
 
 
 @dataclass

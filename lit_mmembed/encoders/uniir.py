@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lit_mmembed.encoders.checkpoints import some
 from lit_mmembed.encoders.clip_fusion import ClipFusion
 from lit_mmembed.encoders.open_clip_backbone import OpenClipBackbone
 from lit_mmembed.errors import InputError
@@ -57,9 +58,7 @@ def uniir_weights(path: str | Path) -> dict[str, Tensor]:
         raise InputError('has no weights under "model"', file=path, fix="give a checkpoint that UniIR wrote")
     stray = sorted(name for name in model if not name.startswith(PREFIX))
     if stray:
-        raise InputError(
-            f"holds weights that are not CLIP_SF's: {_some(stray)}", file=path, fix="use clip_sf_large.pth"
-        )
+        raise InputError(f"holds weights that are not CLIP_SF's: {some(stray)}", file=path, fix="use clip_sf_large.pth")
     named = {name.removeprefix(PREFIX): tensor for name, tensor in model.items()}
     return {name: tensor for name, tensor in named.items() if name not in NOT_WEIGHTS}
 
@@ -67,16 +66,11 @@ def uniir_weights(path: str | Path) -> dict[str, Tensor]:
 def _check(weights: dict[str, Tensor], own: dict[str, Tensor], path: str | Path) -> None:
     fix = "build the encoder on the architecture that the checkpoint was trained with"
     if missing := sorted(own.keys() - weights.keys()):
-        raise InputError(f"lacks {_some(missing)}", file=path, fix=fix)
+        raise InputError(f"lacks {some(missing)}", file=path, fix=fix)
     if unused := sorted(weights.keys() - own.keys()):
-        raise InputError(f"has weights that this encoder has not: {_some(unused)}", file=path, fix=fix)
+        raise InputError(f"has weights that this encoder has not: {some(unused)}", file=path, fix=fix)
     if unlike := sorted(name for name in own if own[name].shape != weights[name].shape):
-        raise InputError(f"has other shapes: {_some(unlike)}", file=path, fix=fix)
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+        raise InputError(f"has other shapes: {some(unlike)}", file=path, fix=fix)
 
 
 def _config_types() -> list[Any]:

@@ -10,6 +10,7 @@ from lit_mmembed.data.datamodule import RetrievalData
 from lit_mmembed.data.reader import ShardReader
 from lit_mmembed.data.reserved import refuse_reserved
 from lit_mmembed.data.shards import write_shard_set
+from lit_mmembed.data.tar import json_end, sample_span
 from lit_mmembed.errors import InputError
 from lit_mmembed.types import Modality, Sample
 from tests.encoders.small import jpeg
@@ -54,3 +55,10 @@ def test_training_does_not_start_on_such_data(tiny, monkeypatch):
     monkeypatch.setattr(Preprocess, "reserved", "fox")
     with pytest.raises(InputError, match="the text spells fox"):
         data.train_dataloader()
+
+
+def test_the_end_of_the_json_is_told_by_the_first_block_and_no_image_is_searched():
+    sample = Sample("1:5", "A red fox.", b"<image> in the picture's bytes", Modality.IMAGE_TEXT)
+    span = sample_span(sample, "jpg")
+    assert span[512 : json_end(span[:512])].endswith(b'"modality":"image,text"}')
+    assert json_end(b"") == json_end(bytes(512)) == 0

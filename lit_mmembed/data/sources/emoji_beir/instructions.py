@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
+from lit_mmembed.data.instructions import COLUMNS
 from lit_mmembed.data.sources.emoji_beir.records import TASKS
 
-HEADER = (
-    "query_modality",
-    "cand_modality",
-    "dataset_name",
-    "dataset_id",
-    "prompt_1",
-    "prompt_2",
-    "prompt_3",
-    "prompt_4",
-)
 PROMPTS = {
     0: (
         "Find an emoji image that matches the given caption.",
@@ -68,7 +59,7 @@ PROMPTS = {
 
 def instruction_rows() -> str:
     """Return the TSV file."""
-    rows = [HEADER]
+    rows = [COLUMNS]
     for number, prompts in PROMPTS.items():
         task = TASKS[number]
         rows.append((task.query_modality, task.candidate_modality, task.dataset, str(task.dataset_id), *prompts))
