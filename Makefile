@@ -44,10 +44,13 @@ bench: install            ## Ours, the best peer and the limit, in one run; rati
 
 install: $(VENV)/installed
 
-$(VENV)/installed: requirements.txt requirements-dev.txt requirements-emoji.txt constraints.txt pyproject.toml
+REQUIREMENTS := requirements.txt requirements-dev.txt requirements-emoji.txt requirements-mteb.txt requirements-sweep.txt \
+  requirements-notebooks.txt
+
+$(VENV)/installed: $(REQUIREMENTS) constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -r requirements.txt -r requirements-dev.txt -r requirements-emoji.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(addprefix -r ,$(REQUIREMENTS))
 	$(BIN)/python -m pip install --quiet --no-deps -e .
 	touch $@
 

@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
-from lit_mmembed.cli.model_arguments import convert, merge
+from lit_mmembed.cli.evaluation_arguments import compare, evaluate, report
+from lit_mmembed.cli.mining_arguments import mine
+from lit_mmembed.cli.model_arguments import convert, merge, model_flags
 from lit_mmembed.cli.model_arguments import stage as _stage
 from lit_mmembed.errors import InputError
 
 SOURCES = ("mbeir", "parquet", "beir", "jsonl", "emoji_beir")
 INITIAL_KINDS = ("clip", "llava_next", "nv_embed")
-PROMPTS = ("first", "random", "all", "none")
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -36,10 +37,10 @@ def parser() -> argparse.ArgumentParser:
         merge,
         _encode,
         _search,
-        _mine,
-        _evaluate,
-        _compare,
-        _report,
+        mine,
+        evaluate,
+        compare,
+        report,
         _run,
         _plan,
         _doctor,
@@ -112,22 +113,7 @@ def _encode(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--out", type=Path, required=True, help="store to make")
     stage.add_argument("--split", default="test", help="with a data directory: which split")
     stage.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="how vectors are stored")
-    _model_flags(stage)
-
-
-def _model_flags(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument(
-        "--prompts", choices=PROMPTS, default="first", help="which wording of the instruction queries carry"
-    )
-    stage.add_argument(
-        "--precision", choices=("32-true", "16-mixed", "bf16-mixed"), default="32-true", help="precision to embed in"
-    )
-    stage.add_argument("--rows", type=int, default=256, help="rows per forward pass, at most")
-    stage.add_argument("--tokens", type=int, help="tokens per forward pass, images expanded (default: only rows count)")
-    stage.add_argument("--workers", type=int, default=0, help="worker processes that decode")
-    stage.add_argument("--seed", type=int, default=0, help="seed of the wordings drawn under --prompts random")
-    stage.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    stage.add_argument("--allow-imports", nargs="*", default=[], help="packages that a model's class_path may name")
+    model_flags(stage)
 
 
 def _search(stages: argparse._SubParsersAction) -> None:
@@ -142,60 +128,6 @@ def _search(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--device", default="auto", help="auto, cpu or cuda")
     stage.add_argument("--query-block", type=int, default=4096, help="queries in memory at a time")
     stage.add_argument("--tile", type=int, default=32768, help="documents in memory at a time")
-
-
-def _mine(stages: argparse._SubParsersAction) -> None:
-    stage = _stage(stages, "mine", "Take modality-aware hard negatives from a ranking (section 4.1.1 of the paper).")
-    stage.add_argument("--run", type=Path, help="ranking: TREC or Parquet")
-    stage.add_argument("--queries", type=Path, required=True, help="M-BEIR's JSONL, or a shard set")
-    stage.add_argument("--candidates", type=Path, required=True, help="M-BEIR's JSONL, or a shard set")
-    stage.add_argument("--out", type=Path, required=True, help="NEGATIVES.parquet: qid, did, kind, rank, score")
-    stage.add_argument("--depth", type=int, default=50, help="how far down the ranking")
-    stage.add_argument(
-        "--k-prime", type=int, default=45, help="right-modality documents ranked below this are unsatisfying"
-    )
-    stage.add_argument("--seed", type=int, default=0, help="seed of whatever is drawn")
-    stage.add_argument("--statistics", type=Path, help="also write statistics per task as JSON")
-    stage.add_argument(
-        "--random", type=int, metavar="N", help="the control: N random documents per query instead of mined ones"
-    )
-
-
-def _evaluate(stages: argparse._SubParsersAction) -> None:
-    stage = _stage(stages, "evaluate", "Score a ranking against qrels; or encode, search and score a model.")
-    stage.add_argument("--run", type=Path, help="ranking: TREC (also M-BEIR's seventh column) or Parquet")
-    stage.add_argument("--qrels", type=Path, help="qrels: four columns, or M-BEIR's five")
-    stage.add_argument("--queries", type=Path, help="M-BEIR's JSONL or a shard set: gives the tasks")
-    stage.add_argument("--candidates", type=Path, help="M-BEIR's JSONL or a shard set: gives the modalities")
-    stage.add_argument("--k", type=int, nargs="+", default=[1, 5, 10], help="cut-offs")
-    stage.add_argument("--json", type=Path, help="write one JSON object a line here")
-    stage.add_argument("--pool", default="global", help="what the ranking searched; named in the result")
-    stage.add_argument("--bootstrap", type=int, default=0, help="resamples for 95 %% intervals; 0 leaves them out")
-    stage.add_argument("--model", type=Path, help="model folder: embed, search and score it on --data into --out")
-    stage.add_argument(
-        "--stores", type=Path, help="in place of --model: a folder with the stores queries and candidates"
-    )
-    stage.add_argument("--data", type=Path, help="data directory")
-    stage.add_argument("--split", default="test", help="with --data: which split")
-    stage.add_argument("--out", type=Path, help="with --data: folder for run.parquet and scores.jsonl")
-    stage.add_argument("--index", choices=("exact", "faiss"), default="exact", help="with --data: how to search")
-    stage.add_argument("--depth", type=int, default=50, help="with --data: documents per query")
-    _model_flags(stage)
-
-
-def _compare(stages: argparse._SubParsersAction) -> None:
-    stage = _stage(stages, "compare", "Test whether two rankings differ: a paired randomisation test over queries.")
-    stage.add_argument("--runs", type=Path, nargs=2, required=True, metavar=("A", "B"), help="two rankings")
-    stage.add_argument("--qrels", type=Path, required=True, help="qrels")
-    stage.add_argument("--metric", default="hit", help="hit, recall, ndcg, map or mrr")
-    stage.add_argument("--k", type=int, default=5, help="cut-off")
-    stage.add_argument("--seed", type=int, default=0, help="seed of the resampling")
-
-
-def _report(stages: argparse._SubParsersAction) -> None:
-    stage = _stage(stages, "report", "Write one static page, a Markdown file and a CSV about a run folder.")
-    stage.add_argument("run_dir", type=Path, help="folder with the stages of one or more runs")
-    stage.add_argument("--out", type=Path, required=True, help="folder for index.html, report.md and scores.csv")
 
 
 def _run(stages: argparse._SubParsersAction) -> None:

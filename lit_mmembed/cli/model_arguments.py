@@ -1,15 +1,33 @@
-"""The flags of the stages that turn models into other models. Only argparse is imported."""
+"""The flags of the stages that turn models into other models, and of all that embed. Only argparse is imported."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+PROMPTS = ("first", "random", "all", "none")
+
 
 def stage(stages: argparse._SubParsersAction, name: str, about: str) -> argparse.ArgumentParser:
     """Add a stage, whose help shows every default."""
     formatter = argparse.ArgumentDefaultsHelpFormatter
     return stages.add_parser(name, help=about, description=about, formatter_class=formatter)
+
+
+def model_flags(stage: argparse.ArgumentParser) -> None:
+    """Add what every stage that embeds takes."""
+    stage.add_argument(
+        "--prompts", choices=PROMPTS, default="first", help="which wording of the instruction queries carry"
+    )
+    stage.add_argument(
+        "--precision", choices=("32-true", "16-mixed", "bf16-mixed"), default="32-true", help="precision to embed in"
+    )
+    stage.add_argument("--rows", type=int, default=256, help="rows per forward pass, at most")
+    stage.add_argument("--tokens", type=int, help="tokens per forward pass, images expanded (default: only rows count)")
+    stage.add_argument("--workers", type=int, default=0, help="worker processes that decode")
+    stage.add_argument("--seed", type=int, default=0, help="seed of the wordings drawn under --prompts random")
+    stage.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    stage.add_argument("--allow-imports", nargs="*", default=[], help="packages that a model's class_path may name")
 
 
 def convert(stages: argparse._SubParsersAction) -> None:

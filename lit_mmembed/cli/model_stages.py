@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from lit_mmembed.errors import InputError
+
 
 def initial(flags: argparse.Namespace) -> None:
     """`mmembed initial`."""
@@ -35,3 +37,12 @@ def merge(flags: argparse.Namespace) -> None:
     from lit_mmembed.cli.merging import merge as merge_model
 
     merge_model(flags)
+
+
+def require(flags: argparse.Namespace, *names: str) -> None:
+    """Raise InputError where a flag that the stage needs this time is missing."""
+    missing = [f"--{name.replace('_', '-')}" for name in names if getattr(flags, name) is None]
+    if missing:
+        raise InputError(
+            f"`mmembed {flags.stage}` needs {', '.join(missing)}", fix=f"see `mmembed {flags.stage} --help`"
+        )

@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable
 
 from lit_mmembed.cli.arguments import parser
-from lit_mmembed.cli.model_stages import convert, initial, merge
-from lit_mmembed.errors import InputError
+from lit_mmembed.cli.evaluation_stages import compare, evaluate, report
+from lit_mmembed.cli.mining_stages import mine
+from lit_mmembed.cli.model_stages import convert, initial, merge, require
 
 FAILED = 1
 
@@ -30,7 +31,7 @@ def shard(flags: argparse.Namespace) -> int:
             print(problem)
         print(f"{flags.verify}: {len(problems)} problems" if problems else f"{flags.verify}: every byte is as written")
         return FAILED if problems else 0
-    _require(flags, "source", "root", "out")
+    require(flags, "source", "root", "out")
     from lit_mmembed.data.sharding import shard as shard_source
 
     chosen = {"tasks": flags.tasks, "task": flags.task, "splits": flags.splits, "size": flags.size}
@@ -103,77 +104,6 @@ def search(flags: argparse.Namespace) -> None:
         )
 
 
-def mine(flags: argparse.Namespace) -> None:
-    """`mmembed mine`."""
-    if flags.random is not None:
-        from lit_mmembed.mining.miner import random_negatives
-
-        random_negatives(
-            flags.queries,
-            flags.candidates,
-            flags.out,
-            per_query=flags.random,
-            seed=flags.seed,
-            statistics=flags.statistics,
-        )
-        return
-    _require(flags, "run")
-    from lit_mmembed.mining.miner import mine as mine_stage
-
-    mine_stage(
-        flags.run,
-        flags.queries,
-        flags.candidates,
-        flags.out,
-        depth=flags.depth,
-        k_prime=flags.k_prime,
-        seed=flags.seed,
-        statistics=flags.statistics,
-    )
-
-
-def evaluate(flags: argparse.Namespace) -> None:
-    """`mmembed evaluate`."""
-    if flags.model or flags.stores:
-        _require(flags, "data", "out")
-        from lit_mmembed.cli.encoding import evaluate_model
-
-        evaluate_model(flags)
-        return
-    _require(flags, "run", "qrels")
-    from lit_mmembed.cli.tables import print_scores
-    from lit_mmembed.evaluation.mbeir import evaluate as evaluate_run
-
-    scores = evaluate_run(
-        run=flags.run,
-        qrels=flags.qrels,
-        queries=flags.queries,
-        candidates=flags.candidates,
-        k=tuple(flags.k),
-        json=flags.json,
-        pool=flags.pool,
-        bootstrap=flags.bootstrap,
-        seed=flags.seed,
-    )
-    print_scores(scores)
-
-
-def compare(flags: argparse.Namespace) -> None:
-    """`mmembed compare`."""
-    from lit_mmembed.cli.tables import print_comparison
-    from lit_mmembed.evaluation.compare import compare as compare_runs
-
-    a, b = flags.runs
-    print_comparison(compare_runs(a, b, flags.qrels, metric=flags.metric, k=flags.k, seed=flags.seed))
-
-
-def report(flags: argparse.Namespace) -> None:
-    """`mmembed report`."""
-    from lit_mmembed.evaluation.report import report as write_report
-
-    print(write_report(flags.run_dir, flags.out))
-
-
 def run(flags: argparse.Namespace) -> None:
     """`mmembed run`."""
     from lit_mmembed.cli.recipe import run as run_recipe
@@ -215,11 +145,3 @@ STAGES: dict[str, Callable[[argparse.Namespace], int | None]] = {
         doctor,
     )
 }
-
-
-def _require(flags: argparse.Namespace, *names: str) -> None:
-    missing = [f"--{name.replace('_', '-')}" for name in names if getattr(flags, name) is None]
-    if missing:
-        raise InputError(
-            f"`mmembed {flags.stage}` needs {', '.join(missing)}", fix=f"see `mmembed {flags.stage} --help`"
-        )
