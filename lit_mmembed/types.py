@@ -128,6 +128,8 @@ class EncoderRow:
     """The wording chosen by the prompt policy; None for documents and for runs without instructions."""
     task: Task | None = None
     """Queries only: prompts that depend on the task (Table 12) look it up here."""
+    length: int | None = None
+    """Tokens at most, an image counting as one; None: the encoder's own limit for the side."""
 
 
 @dataclass

@@ -14,10 +14,10 @@ from lit_mmembed.data.collate import EncodingCollate, Preprocessing, TrainingCol
 from lit_mmembed.data.directory import DataDirectory
 from lit_mmembed.data.encoding import RowsToEncode, SortedBatches
 from lit_mmembed.data.instructions import Instructions, PromptPolicy
+from lit_mmembed.data.mixture import Mixture, shares
 from lit_mmembed.data.negatives import MinedNegatives
-from lit_mmembed.data.order import BatchOrder, EpochSampler, place_of, position_of
-from lit_mmembed.data.reserved import refuse_reserved
-from lit_mmembed.data.triplets import Triplets
+from lit_mmembed.data.order import EpochSampler, place_of, position_of
+from lit_mmembed.data.training_set import SourceSettings, TrainingSet, order_of, settings_of
 from lit_mmembed.errors import InputError
 from lit_mmembed.types import FOLDERS, Modality, Side
 
@@ -50,9 +50,12 @@ class RetrievalData(lightning.LightningDataModule):
         mixing: `mixed`: every batch is drawn from all tasks; `one_task`: each batch has one task.
         prompts: Which of a task's wordings a query carries: `first`, `random`, `all` (training: drawn at random;
             encoding: every wording, scores averaged) or `none`.
-        negatives: A NEGATIVES.parquet of `mmembed mine`; None trains with in-batch negatives only (M_rand).
+        negatives: A NEGATIVES.parquet of `mmembed mine`, or `own`: those of the data itself (M-BEIR's neg_cand_list,
+            Tevatron's); None trains with in-batch negatives only (M_rand).
         when_empty: What happens when the drawn kind of negative is empty for a query: `other` draws the other kind,
             `in_batch` adds none.
+        mixture: Further data directories to train on: the continual stage (section 4.1.2). Validation, mining and
+            prediction stay with `path`.
         workers: DataLoader worker processes.
         encode_rows: Rows per batch when embedding, at most.
         encode_tokens: Tokens per batch when embedding, images expanded; None only counts rows. Rows are sorted by
@@ -72,6 +75,7 @@ class RetrievalData(lightning.LightningDataModule):
         prompts: Literal["first", "random", "all", "none"] = "first",
         negatives: Path | None = None,
         when_empty: Literal["other", "in_batch"] = "other",
+        mixture: Mixture | None = None,
         workers: int = 0,
         encode_rows: int = 256,
         encode_tokens: int | None = None,
@@ -87,6 +91,7 @@ class RetrievalData(lightning.LightningDataModule):
         self.prompts = PromptPolicy(prompts)
         self.negatives = negatives
         self.when_empty = when_empty
+        self.mixture = mixture
         self.workers = workers
         self.encode_rows = encode_rows
         self.encode_tokens = encode_tokens
@@ -95,7 +100,7 @@ class RetrievalData(lightning.LightningDataModule):
         self.seed = seed
         self.on_bad_sample = on_bad_sample
         self._preprocess: Preprocessing | None = None
-        self._triplets: Triplets | None = None
+        self._training: TrainingSet | None = None
 
     def connect(self, preprocess: Preprocessing) -> None:
         """Give the encoder's `preprocess` to the collators: the one tie between model and data."""
@@ -157,41 +162,38 @@ class RetrievalData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Training batches, from the batch that the trainer's counters name on."""
-        reader = self.directory.queries("train")
-        refuse_reserved(self.preprocess, (reader, self.directory.candidates("train")))
-        order = BatchOrder(
-            np.asarray(reader.task),
-            batch_size=self.batch_size,
-            seed=self.seed,
-            mixing=self.mixing,
-            repeats=self.directory.repeats("train"),
-        )
+        self._training = self.training_set()
+        self._training.check(self.preprocess)
+        order = order_of(self._training, self.mixture, batch_size=self.batch_size, seed=self.seed, mixing=self.mixing)
         rank, world = place_of(self.trainer)
         sampler = EpochSampler(order, rank=rank, world=world)
         sampler.resume(*position_of(self.trainer, order.batches()))
-        self._triplets = Triplets(
-            reader,
-            self.directory.candidates("train"),
-            self.directory.tasks,
-            instructions=self.instructions,
-            policy=self.prompts,
-            negatives=self._mined(),
-            seed=self.seed,
-            on_bad_sample=self.on_bad_sample,
-        )
         return ResumableLoader(
-            self._triplets,  # type: ignore[arg-type]
+            self._training,  # type: ignore[arg-type]
             batch_sampler=sampler,
             collate_fn=TrainingCollate(self.preprocess),
             num_workers=self.workers,
             persistent_workers=False,
         )
 
+    def training_set(self) -> TrainingSet:
+        """What training draws from, all sources of the mixture together."""
+        negatives = None if self.negatives is None else str(self.negatives)
+        main = SourceSettings(self.directory, negatives, self.when_empty, self.prompts, None, None)
+        return TrainingSet(settings_of(main, self.mixture), seed=self.seed, on_bad_sample=self.on_bad_sample)
+
+    def mixture_record(self) -> list[dict[str, Any]] | None:
+        """The sources of the mixture with their shares and hashes; None without one."""
+        if self.mixture is None:
+            return None
+        training = self._training or self.training_set()
+        return training.record(shares(self.mixture, [len(source.rows) for source in training.drawn()]))
+
     def use_negatives(self, path: Path) -> None:
-        """Train on with other negatives, from the next epoch's iterator on."""
+        """Train on with other negatives of `path`, from the next epoch's iterator on."""
         self.negatives = path
-        if self._triplets is not None:
-            self._triplets.negatives = self._mined()
+        if self._training is not None:
+            self._training.parts[0].negatives = MinedNegatives(path, when_empty=self.when_empty)
 
     def val_dataloader(self) -> list[DataLoader]:
         """Queries and the global pool of the validation split."""
@@ -222,9 +224,6 @@ class RetrievalData(lightning.LightningDataModule):
         queries = self.rows_to_encode(Side.QUERY, split, subset=self.validation_rows(split))
         candidates = self.rows_to_encode(Side.CANDIDATE, split)
         return [self.encoding_loader(rows, rank=rank, world=world) for rows in (queries, candidates)]
-
-    def _mined(self) -> MinedNegatives | None:
-        return MinedNegatives(self.negatives, when_empty=self.when_empty) if self.negatives else None
 
 
 def collections(name: str) -> list[tuple[Side, str]]:

@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lit_mmembed.data.reader import ShardReader
 from lit_mmembed.errors import InputError
+from lit_mmembed.types import Sample
 
 COLUMNS = ("qid", "did", "kind", "rank", "score")
 
@@ -32,9 +34,9 @@ class MinedNegatives:
                 "does not exist", file=self.path, fix="mine first: `mmembed mine` or the MineNegatives callback"
             )
 
-    def draw(self, qid: str, generator: np.random.Generator) -> str | None:
+    def draw(self, query: Sample, generator: np.random.Generator) -> str | None:
         """Return one negative's id, or None."""
-        place = self._query_place.get(qid)
+        place = self._query_place.get(query.id)
         coin, point = generator.random(2)
         if place is None:
             return None
@@ -44,6 +46,38 @@ class MinedNegatives:
             others = [self._rows_of(place, other) for other in range(len(self._kinds)) if other != kind]
             rows = next((other for other in others if len(other)), rows)
         return self._dids[rows[int(point * len(rows))]].as_py() if len(rows) else None
+
+    def check(self, queries: ShardReader, qrels: Path) -> None:
+        """Check the file against the training data: it is of these queries, and no negative is a positive.
+
+        Args:
+            queries: The training queries.
+            qrels: Their positives: M-BEIR's columns qid, 0, did, relevance, task.
+
+        Raises:
+            InputError: it has negatives of none of these queries; a document is positive and negative of one query.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        qids = pa.array(list(self._query_place), pa.string())
+        if len(qids) and not pc.any(pc.is_in(qids, value_set=pa.array(queries.ids, pa.string()))).as_py():
+            fix = "mine with the queries that are trained on"
+            raise InputError(f"has negatives of none of the queries in {queries.folder}", file=self.path, fix=fix)
+        edges = self._edges[:: max(1, len(self._kinds))]
+        owner = np.repeat(np.arange(len(qids)), np.diff(edges))
+        documents = pc.dictionary_encode(self._dids)
+        width = max(1, len(documents.dictionary))
+        query, document = _positives(qrels)
+        places = [pc.index_in(query, value_set=qids), pc.index_in(document, value_set=documents.dictionary)]
+        known = pc.and_(pc.is_valid(places[0]), pc.is_valid(places[1]))
+        positive = [place.filter(known).to_numpy(zero_copy_only=False).astype(np.int64) for place in places]
+        wrong = np.isin(owner * width + documents.indices.to_numpy(), positive[0] * width + positive[1])
+        if wrong.any():
+            row = int(wrong.argmax())
+            record = f"query {qids[owner[row]].as_py()}, document {self._dids[row].as_py()}"
+            fix = "mine again with this data, or remove the row"
+            raise InputError("is positive and negative at once", file=self.path, record=record, fix=fix)
 
     def _rows_of(self, place: int, kind: int) -> range:
         cell = place * len(self._kinds) + kind
@@ -85,3 +119,26 @@ class MinedNegatives:
     @property
     def _edges(self) -> np.ndarray:
         return self._columns[3]
+
+
+class OwnNegatives:
+    """Draws from the negatives that a query brings along: Tevatron's, triplets', M-BEIR's `neg_cand_list`."""
+
+    def draw(self, query: Sample, generator: np.random.Generator) -> str | None:
+        """Return one negative's id, or None."""
+        return query.negatives[int(generator.integers(len(query.negatives)))] if query.negatives else None
+
+
+def _positives(qrels: Path) -> tuple[Any, Any]:
+    """Return the queries and documents of a file of positives, as arrays of strings."""
+    from pyarrow import csv, string
+
+    names = ["qid", "zero", "did", "relevance", "task"]
+    kept = {"qid": string(), "did": string()}
+    table = csv.read_csv(
+        qrels,
+        read_options=csv.ReadOptions(column_names=names),
+        parse_options=csv.ParseOptions(delimiter=" ", quote_char=False),
+        convert_options=csv.ConvertOptions(column_types=kept, include_columns=list(kept)),
+    )
+    return table["qid"].combine_chunks(), table["did"].combine_chunks()

@@ -7,12 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from lit_mmembed.data.triplets import Draw
 from lit_mmembed.errors import InputError
+
+
+class Order(Protocol):
+    """The global batches of every epoch, as a sampler needs them."""
+
+    def batches(self) -> int:
+        """Batches per epoch: the same number in each."""
+        ...
+
+    def batch(self, epoch: int, number: int) -> list[Draw]:
+        """The draws of one global batch: (epoch, position in the epoch, row)."""
+        ...
 
 
 class BatchOrder:
@@ -93,7 +105,7 @@ class EpochSampler:
     epoch that `resume` named it changes nothing.
     """
 
-    def __init__(self, order: BatchOrder, *, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, order: Order, *, rank: int = 0, world: int = 1) -> None:
         self.order = order
         self.rank = rank
         self.world = world

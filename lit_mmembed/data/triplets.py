@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -14,6 +15,7 @@ from lit_mmembed.errors import InputError
 from lit_mmembed.types import EncoderRow, Sample, Side, Task
 
 log = logging.getLogger(__name__)
+NO_LIMITS: Mapping[Side, int | None] = {Side.QUERY: None, Side.CANDIDATE: None}
 
 Draw = tuple[int, int, int]
 """(epoch, position in the epoch, row of the query): what the batch order asks for."""
@@ -22,7 +24,7 @@ Draw = tuple[int, int, int]
 class Negatives(Protocol):
     """Where hard negatives come from; `data.negatives.MinedNegatives` reads a file of them."""
 
-    def draw(self, qid: str, generator: np.random.Generator) -> str | None:
+    def draw(self, query: Sample, generator: np.random.Generator) -> str | None:
         """Return the id of one negative of the query, or None when it has none to give."""
         ...
 
@@ -42,7 +44,8 @@ class Triplets:
     """A map-style dataset over training queries, indexed by `Draw`.
 
     Every choice (which positive, which negative, which wording) comes from a generator seeded by (seed, epoch,
-    position), so that it is the same for any number of workers and processes and after a resume.
+    position), so that it is the same for any number of workers and processes and after a resume. `lengths` are the
+    source's own limits of tokens.
     """
 
     def __init__(
@@ -56,7 +59,9 @@ class Triplets:
         negatives: Negatives | None,
         seed: int,
         on_bad_sample: Literal["raise", "skip"] = "raise",
+        lengths: Mapping[Side, int | None] = NO_LIMITS,
     ) -> None:
+        self.lengths = lengths
         self.queries = queries
         self.candidates = candidates
         self.tasks = tasks
@@ -86,12 +91,15 @@ class Triplets:
         if not query.positives or query.task is None:
             raise InputError("a training query without positives", record=query.id, fix="remove it from the split")
         positive = query.positives[int(generator.integers(len(query.positives)))]
-        negative = self.negatives.draw(query.id, generator) if self.negatives else None
+        negative = self.negatives.draw(query, generator) if self.negatives else None
+        if negative in query.positives:
+            record = f"query {query.id}, document {negative}"
+            raise InputError("is positive and negative at once", record=record, fix="correct the data, or mine again")
         index = self._task_index[query.task]
         task = self.tasks[index]
         instruction = choose(self.wordings[task.name], self.policy, generator)
         return Triplet(
-            query=EncoderRow(query.text, query.image, Side.QUERY, instruction, task),
+            query=EncoderRow(query.text, query.image, Side.QUERY, instruction, task, self.lengths[Side.QUERY]),
             positive=self._document(positive),
             negatives=() if negative is None else (self._document(negative),),
             known_positives=query.positives,
@@ -99,12 +107,12 @@ class Triplets:
         )
 
     def _document(self, did: str) -> tuple[str, EncoderRow]:
-        return did, document_row(self.candidates.by_id(did))
+        return did, document_row(self.candidates.by_id(did), length=self.lengths[Side.CANDIDATE])
 
 
-def document_row(sample: Sample) -> EncoderRow:
+def document_row(sample: Sample, *, length: int | None = None) -> EncoderRow:
     """A document as the encoder takes it: no instruction (Table 11)."""
-    return EncoderRow(sample.text, sample.image, Side.CANDIDATE)
+    return EncoderRow(sample.text, sample.image, Side.CANDIDATE, length=length)
 
 
 def query_wordings(

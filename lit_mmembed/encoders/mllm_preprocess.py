@@ -80,7 +80,7 @@ class MllmPreprocess:
         prompts: The style.
         query_length: Tokens of a query at most, before images expand; an image counts as one (appendix A.1). Only
             the row's own text is cut.
-        candidate_length: The same of a document.
+        candidate_length: The same of a document. A row's own `length` goes before both.
         instruction_mask: Which tokens pooling leaves out. `none`; `clean`: all before the query's own image or text;
             `nv_embed` and `mm_embed`: what the released code leaves out, for equality with released vectors.
     """
@@ -100,6 +100,7 @@ class MllmPreprocess:
         self.prompts = prompts
         self.reserved = tokenizer.convert_ids_to_tokens(images.token_id) if images else None
         """What no text may spell: it stands for an image."""
+        self.takes_lengths = True
         self.limit = {Side.QUERY: query_length, Side.CANDIDATE: candidate_length}
         self.instruction_mask = instruction_mask
 
@@ -144,7 +145,7 @@ class MllmPreprocess:
         if self.prompts.append_eos and (not ids or ids[-1] != self.tokenizer.eos_token_id):
             ids, offsets = [*ids, self.tokenizer.eos_token_id], [*offsets, (starts[-1], starts[-1])]
         masked = self._masked(row, parts, starts, offsets)
-        kept, cut = _cut(ids, offsets, parts, starts, self.limit[row.side])
+        kept, cut = _cut(ids, offsets, parts, starts, row.length or self.limit[row.side])
         return Tokenized([ids[i] for i in kept], [i >= masked for i in kept], cut)
 
     def _check(self, row: EncoderRow) -> None:

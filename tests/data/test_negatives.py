@@ -11,6 +11,7 @@ import pytest
 
 from lit_mmembed.data.negatives import MinedNegatives
 from lit_mmembed.errors import InputError
+from lit_mmembed.types import Sample
 
 ROWS = [
     ("q1", "w1", "wrong_modality"),
@@ -37,7 +38,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def draws(negatives: MinedNegatives, qid: str, count: int = DRAWS) -> list[str | None]:
-    return [negatives.draw(qid, np.random.default_rng((3, position))) for position in range(count)]
+    return [negatives.draw(Sample(qid), np.random.default_rng((3, position))) for position in range(count)]
 
 
 def test_both_kinds_are_drawn_half_and_half_and_evenly_within_a_kind(file):
@@ -79,7 +80,7 @@ def test_two_numbers_are_taken_from_the_generator_whatever_is_found(file):
     after = []
     for qid in ("q1", "q2", "q4"):
         generator = np.random.default_rng(5)
-        MinedNegatives(file).draw(qid, generator)
+        MinedNegatives(file).draw(Sample(qid), generator)
         after.append(generator.random())
     assert len(set(after)) == 1
 
@@ -100,7 +101,7 @@ def test_an_empty_file_gives_none(tmp_path):
     text = pa.string()
     schema = pa.schema([("qid", text), ("did", text), ("kind", text), ("rank", pa.int32()), ("score", pa.float32())])
     pq.write_table(schema.empty_table(), tmp_path / "n.parquet")
-    assert MinedNegatives(tmp_path / "n.parquet").draw("q1", np.random.default_rng(0)) is None
+    assert MinedNegatives(tmp_path / "n.parquet").draw(Sample("q1"), np.random.default_rng(0)) is None
 
 
 def test_a_missing_file_and_one_of_other_columns_are_named(tmp_path):
@@ -108,7 +109,7 @@ def test_a_missing_file_and_one_of_other_columns_are_named(tmp_path):
         MinedNegatives(tmp_path / "gone.parquet")
     pq.write_table(pa.table({"query": ["q1"]}), tmp_path / "other.parquet")
     with pytest.raises(InputError, match=r"other\.parquet: is not a file of negatives"):
-        MinedNegatives(tmp_path / "other.parquet").draw("q1", np.random.default_rng(0))
+        MinedNegatives(tmp_path / "other.parquet").draw(Sample("q1"), np.random.default_rng(0))
     (tmp_path / "text.parquet").write_text("no parquet")
     with pytest.raises(InputError, match=r"text\.parquet: is not a file of negatives"):
-        MinedNegatives(tmp_path / "text.parquet").draw("q1", np.random.default_rng(0))
+        MinedNegatives(tmp_path / "text.parquet").draw(Sample("q1"), np.random.default_rng(0))

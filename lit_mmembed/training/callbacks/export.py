@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, Trainer
 
 from lit_mmembed.data.datamodule import RetrievalData
 from lit_mmembed.data.generation_data import GenerationData
+from lit_mmembed.data.training_set import OWN
 from lit_mmembed.encoders.base import Encoder
 from lit_mmembed.encoders.generation import Generator
 from lit_mmembed.encoders.pretrained import RECORD_FILE, save_encoder
@@ -64,5 +65,6 @@ class ExportModel(Callback):
             steps=trainer.global_step,
             data_hash=data.directory.hash,
             prompts=str(data.prompts),
-            negatives_hash=file_hash(data.negatives) if data.negatives else None,
+            negatives_hash=file_hash(data.negatives) if data.negatives and str(data.negatives) != OWN else None,
+            mixture=data.mixture_record(),
         )
