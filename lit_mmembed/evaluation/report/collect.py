@@ -151,7 +151,7 @@ def collect(run_dir: Path, *, without: Path | None = None) -> Run:
     if not run_dir.is_dir():
         raise InputError("is not a folder", file=run_dir, fix="name a run folder that `mmembed run` has made")
     marks = [*run_dir.glob(f"{SHARED}/*/{STAGE_FILE}"), *run_dir.glob(f"seed*/*/*/{STAGE_FILE}")]
-    stages = sorted((_stage(run_dir, mark) for mark in marks), key=_stage_order)
+    stages = sorted((read_stage(run_dir, mark) for mark in marks), key=_stage_order)
     evaluated = [stage for stage in stages if stage.is_reported and (stage.folder / SCORES_FILE).exists()]
     if not evaluated:
         raise InputError(
@@ -178,7 +178,8 @@ def _place(name: str, known: tuple[str, ...]) -> tuple[int, str]:
     return (places[0] if places else len(known)), name
 
 
-def _stage(run_dir: Path, mark: Path) -> Stage:
+def read_stage(run_dir: Path, mark: Path) -> Stage:
+    """Read the `stage.json` of a stage in a run folder; InputError where it is none."""
     content = read_json(mark)
     fix = "remove this stage's folder and run the recipe again"
     if not isinstance(content, Mapping):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from lit_mmembed.errors import InputError
 from lit_mmembed.evaluation.report.collect import Run, Stage, System
@@ -64,20 +65,30 @@ def panels_of(run: Run) -> list[Panel]:
     return panels
 
 
-def _read(stage: Stage) -> dict[str, dict[int, float]]:
-    """Name -> step -> value; numbers that were not finite are null in the log and left out."""
-    path = stage.folder / LOG_FILE
-    series: dict[str, dict[int, float]] = {}
+def read_log(path: Path) -> Iterator[tuple[int, Mapping[str, float | None]]]:
+    """Yield the steps of a log, counted from 1, with what was logged at each; not finite numbers are None.
+
+    Raises:
+        InputError: a line is none of a log; names file and line.
+    """
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             row = json.loads(line)
-            step = int(row["step"]) + 1
-        except (ValueError, KeyError, TypeError) as broken:
+            step = int(row.pop("step")) + 1
+        except (ValueError, KeyError, TypeError, AttributeError) as broken:
             fix = "remove this stage's folder and run the recipe again"
             raise InputError(f"is not a line of a log: {broken}", file=path, record=f"line {number}", fix=fix) from None
+        yield step, row
+
+
+def _read(stage: Stage) -> dict[str, dict[int, float]]:
+    """Name -> step -> value; numbers that were not finite are null in the log and left out."""
+    series: dict[str, dict[int, float]] = {}
+    for step, row in read_log(stage.folder / LOG_FILE):
         for name in MEASURES:
-            if row.get(name) is not None:
-                series.setdefault(name, {})[step] = float(row[name])
+            value = row.get(name)
+            if value is not None:
+                series.setdefault(name, {})[step] = float(value)
     return series
 
 

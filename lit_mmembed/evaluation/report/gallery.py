@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -132,32 +132,39 @@ class _Reader:
             place = self._places[model].get(query.id)
             ids = [] if place is None else _top(ranking, place)
             documents = [self._documents.by_id(did) for did in ids]
-            answers.append(Answer(model, [self._shown(d, _mark(d, outcome, task)) for d in documents]))
-        return Example(self._shown(query), self._instruction(task), outcome.words, answers)
+            answers.append(
+                Answer(model, [shown_of(d, self._pictures, mark_of(d, outcome.positives, task)) for d in documents])
+            )
+        instruction = instruction_of(self._directory, self._policy, task)
+        return Example(shown_of(query, self._pictures), instruction, outcome.words, answers)
 
-    def _shown(self, sample: Sample, mark: str = "") -> Shown:
-        text = " ".join((sample.text or "").split())
-        if len(text) > LONGEST_TEXT:
-            text = text[: LONGEST_TEXT - 1] + "…"
-        picture = self._pictures.uri(sample.image) if sample.image else None
-        return Shown(sample.id, text, picture, sample.image is not None, MODALITY_WORDS[sample.modality], mark)
 
-    def _instruction(self, task: Task) -> str:
-        from lit_mmembed.data.instructions import Instructions, PromptPolicy
+def shown_of(sample: Sample, pictures: Pictures, mark: str = "") -> Shown:
+    """A query or a document with its text cut to a length that fits and its picture as long as there is room."""
+    text = " ".join((sample.text or "").split())
+    if len(text) > LONGEST_TEXT:
+        text = text[: LONGEST_TEXT - 1] + "…"
+    picture = pictures.uri(sample.image) if sample.image else None
+    return Shown(sample.id, text, picture, sample.image is not None, MODALITY_WORDS[sample.modality], mark)
 
-        if self._policy == PromptPolicy.NONE or self._directory.instructions_path is None:
-            return ""
-        first = Instructions.load(self._directory.instructions_path).wordings(task)[0]
-        return f"{first} (or another wording, drawn)" if self._policy == PromptPolicy.RANDOM else first
+
+def instruction_of(directory: DataDirectory, policy: str, task: Task) -> str:
+    """The instruction that queries of a task carry under a prompt policy; empty where they carry none."""
+    from lit_mmembed.data.instructions import Instructions, PromptPolicy
+
+    if policy == PromptPolicy.NONE or directory.instructions_path is None:
+        return ""
+    first = Instructions.load(directory.instructions_path).wordings(task)[0]
+    return f"{first} (or another wording, drawn)" if policy == PromptPolicy.RANDOM else first
+
+
+def mark_of(document: Sample, positives: Collection[str], task: Task) -> str:
+    """A relevant document is right whatever its modality."""
+    if document.id in positives:
+        return RELEVANT
+    return OTHER if document.modality == task.candidate_modality else WRONG_MODALITY
 
 
 def _top(ranking: Ranking, place: int) -> list[str]:
     first, last = ranking.offsets[place], ranking.offsets[place + 1]
     return [str(ranking.document_ids[row]) for row in ranking.document[first : min(last, first + DEPTH)]]
-
-
-def _mark(document: Sample, outcome: Outcome, task: Task) -> str:
-    """A relevant document is right whatever its modality."""
-    if document.id in outcome.positives:
-        return RELEVANT
-    return OTHER if document.modality == task.candidate_modality else WRONG_MODALITY

@@ -50,7 +50,7 @@ def mining_tables(run: Run, rows: Sequence[Measured]) -> list[Table]:
     for stage in run.stages:
         path = statistics_path(run, stage)
         if path is not None:
-            found.setdefault(stage.system, {})[stage.seed] = _read(path)
+            found.setdefault(stage.system, {})[stage.seed] = read_statistics(path)
     systems = list(found)
     tables = [_table(column_label(systems, system), seeds, rows) for system, seeds in found.items()]
     return [replace(table, notes=(*table.notes, *([NOTE] if table is tables[-1] else []))) for table in tables]
@@ -63,7 +63,8 @@ def statistics_path(run: Run, stage: Stage) -> Path | None:
     return next((path for path in paths if path.exists()), None)
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def read_statistics(path: Path) -> Mapping[str, Any]:
+    """Task -> its numbers; InputError when the file holds no mining statistics."""
     content = read_json(path)
     tasks = content.get("tasks") if isinstance(content, Mapping) else None
     if not isinstance(tasks, Mapping):

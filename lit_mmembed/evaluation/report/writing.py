@@ -21,16 +21,20 @@ COLUMNS = (
 
 def write_page(path: Path, content: Content) -> Path:
     """Render the page: one file that asks for nothing else."""
+    frame = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "top": TOP}
+    drawings = drawings_of(content.panels, content.styles)
+    return write_template(path, HERE / "page.html", content=content, drawings=drawings, frame=frame)
+
+
+def write_template(path: Path, template: Path, **values: object) -> Path:
+    """Fill in a page's template, which may import this folder's parts and include its style sheet."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    loader = FileSystemLoader([template.parent, HERE])
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    text = environment.get_template("page.html").render(
-        content=content,
-        drawings=drawings_of(content.panels, content.styles),
-        frame={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "top": TOP},
-    )
+    text = environment.get_template(template.name).render(**values)
     with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
     return path
