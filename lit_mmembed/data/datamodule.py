@@ -51,7 +51,8 @@ class RetrievalData(lightning.LightningDataModule):
         prompts: Which of a task's wordings a query carries: `first`, `random`, `all` (training: drawn at random;
             encoding: every wording, scores averaged) or `none`.
         negatives: A NEGATIVES.parquet of `mmembed mine`, or `own`: those of the data itself (M-BEIR's neg_cand_list,
-            Tevatron's); None trains with in-batch negatives only (M_rand).
+            Tevatron's); None trains with in-batch negatives only (M_rand), and so does `in_batch`, beside sources of
+            a mixture that have some.
         when_empty: What happens when the drawn kind of negative is empty for a query: `other` draws the other kind,
             `in_batch` adds none.
         mixture: Further data directories to train on: the continual stage (section 4.1.2). Validation, mining and

@@ -114,7 +114,7 @@ class TrainingSet:
                 "data_hash": source.directory.hash,
                 "share": float(part),
                 "negatives": source.negatives,
-                "negatives_hash": _hash(source.negatives),
+                "negatives_hash": negatives_hash(source.negatives),
                 "prompts": str(source.policy),
                 "query_length": source.query_length,
                 "candidate_length": source.candidate_length,
@@ -186,5 +186,6 @@ def _triplets(source: SourceSettings, seed: int, on_bad_sample: Literal["raise",
     )
 
 
-def _hash(negatives: str | None) -> str | None:
-    return file_hash(Path(negatives)) if negatives not in (None, OWN, IN_BATCH) else None
+def negatives_hash(negatives: str | Path | None) -> str | None:
+    """The hash of a file of negatives; None where there is no file."""
+    return None if negatives is None or str(negatives) in (OWN, IN_BATCH) else file_hash(negatives)

@@ -11,11 +11,11 @@ from lightning.pytorch import Callback, Trainer
 
 from lit_mmembed.data.datamodule import RetrievalData
 from lit_mmembed.data.generation_data import GenerationData
-from lit_mmembed.data.training_set import OWN
+from lit_mmembed.data.training_set import negatives_hash
 from lit_mmembed.encoders.base import Encoder
 from lit_mmembed.encoders.generation import Generator
 from lit_mmembed.encoders.pretrained import RECORD_FILE, save_encoder
-from lit_mmembed.files import atomic_folder, file_hash, write_json
+from lit_mmembed.files import atomic_folder, write_json
 from lit_mmembed.record import run_record
 from lit_mmembed.training.sharding import whole_weights
 
@@ -65,6 +65,6 @@ class ExportModel(Callback):
             steps=trainer.global_step,
             data_hash=data.directory.hash,
             prompts=str(data.prompts),
-            negatives_hash=file_hash(data.negatives) if data.negatives and str(data.negatives) != OWN else None,
+            negatives_hash=negatives_hash(data.negatives),
             mixture=data.mixture_record(),
         )
