@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lit_mmembed.data.sources.emoji_beir.draws import fraction, pick, shuffled
@@ -18,7 +18,6 @@ from lit_mmembed.data.sources.emoji_texts.places import (
     folded,
     nearest_larger,
     plain,
-    read_cities,
     read_countries,
 )
 from lit_mmembed.data.sources.emoji_texts.sets import (
@@ -63,10 +62,10 @@ class Told:
         return degrees(city) if relation == "map" else self.country
 
 
-def cities_set(seed: int) -> TextSet:
-    """Make the set; `seed` decides what is chosen, worded and held out."""
+def cities_set(cities: Sequence[City], seed: int) -> TextSet:
+    """Make the set from GeoNames' cities; `seed` decides what is chosen, worded and held out."""
     wordings = read_wordings("cities")
-    groups = _told(seed)
+    groups = _told(cities, seed)
     questions = {split: numbered(f"city-{split}", _asked(split, groups, wordings, seed)) for split in SPLITS}
     passages = [
         Passage(_id(told, relation), _tell(told, relation, wordings, seed))
@@ -85,8 +84,8 @@ def degrees(city: City) -> str:
     return f"{north}, {abs(city.longitude):.1f} degrees {'east' if city.longitude >= 0 else 'west'}"
 
 
-def _told(seed: int) -> list[list[Told]]:
-    cities, countries = read_cities(), read_countries()
+def _told(cities: Sequence[City], seed: int) -> list[list[Told]]:
+    countries = read_countries()
     atlas = asked_by_atlas(cities)
     names = {folded(name) for name in countries.values()}
     there = [
@@ -96,16 +95,26 @@ def _told(seed: int) -> list[list[Told]]:
         if LATIN.fullmatch(city.name) and folded(city.name) not in names and city.people > 0
     ]
     groups = choose_by_name(there, lambda city: city.name, seed, count=COUNT, shared=SHARED, most=MOST)
-    # Two cities of one name in one country could not be told apart by a question.
-    groups = [list({city.country: city for city in group}.values()) for group in groups]
     chosen = [city for group in groups for city in group]
     landmarks = [city for city in cities if city.people >= LANDMARK]
     near = dict(zip((c.number for c in chosen), nearest_larger(chosen, landmarks), strict=True))
     spellings = _spellings(chosen)
     return [
-        [Told(city, countries[city.country], near[city.number], spellings[city.number]) for city in group]
+        _apart([Told(city, countries[city.country], near[city.number], spellings[city.number]) for city in group])
         for group in groups
     ]
+
+
+def _apart(group: Iterable[Told]) -> list[Told]:
+    """Keep the cities of one name whose facts all differ: one country twice, or twins on a border, cannot be told apart."""
+    kept: list[Told] = []
+    taken: set[tuple[str, str]] = set()
+    for told in group:
+        facts = {(relation, told.fact(relation)) for relation in RELATIONS}
+        if not facts & taken:
+            kept.append(told)
+            taken |= facts
+    return kept
 
 
 def _spellings(chosen: Sequence[City]) -> dict[int, tuple[str, ...]]:

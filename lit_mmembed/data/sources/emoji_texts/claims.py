@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,6 @@ from lit_mmembed.data.sources.emoji_texts.places import (
     choose_by_name,
     folded,
     nearest_larger,
-    read_cities,
     read_states,
 )
 from lit_mmembed.data.sources.emoji_texts.sets import (
@@ -58,18 +58,18 @@ class Told:
         return f"place-{self.city.number}"
 
 
-def claims_set(seed: int) -> TextSet:
-    """Make the set; `seed` decides what is chosen, claimed and held out."""
+def claims_set(cities: Sequence[City], seed: int) -> TextSet:
+    """Make the set from GeoNames' cities; `seed` decides what is chosen, claimed and held out."""
     wordings = read_wordings("claims")
-    places = _told(seed)
+    places = _told(cities, seed)
     questions = {split: numbered(f"claim-{split}", _claims(split, places, wordings, seed)) for split in SPLITS}
     passages = [Passage(told.id, _tell(told, wordings["passages"], seed)) for told in places]
     pool = shuffled(passages, seed, "claims", lambda passage: passage.id)
     return TextSet("Claims", 103, "claims", tuple(wordings["instructions"]), tuple(pool), questions)
 
 
-def _told(seed: int) -> list[Told]:
-    cities, states = read_cities(), read_states()
+def _told(cities: Sequence[City], seed: int) -> list[Told]:
+    states = read_states()
     atlas = asked_by_atlas(cities)
     there = [city for city in cities if city.country == "US" and city.state in states]
     asked = [city for city in there if city.number not in atlas and city.people > 0]
@@ -108,20 +108,23 @@ def _facts(told: Told) -> dict[str, object]:
 
 def _claims(split: str, pool: list[Told], wordings: dict, seed: int) -> Iterator[tuple[str, list[str]]]:
     places = [told for told in pool if _split(told, seed) == split]
+    alike: dict[tuple, list[Told]] = defaultdict(list)
+    for told in pool:
+        alike[tuple(_rounded(told).values())].append(told)
     for position, told in enumerate(places):
+        other = places[(position + 6 + int(20 * fraction(seed, "other", told.id))) % len(places)]
+        meant = alike[tuple(_rounded(told).values())]
+        # A claim that names no city must not mean one of another split as well.
+        held = all(_split(one, seed) == split for one in meant)
         for kind in _kinds(told, wordings[split], seed)[: CLAIMS[split]]:
             template = pick(wordings[split][kind], seed, "claim", told.id, kind)
             if kind == "compare":
-                other = places[(position + 6 + int(20 * fraction(seed, "other", told.id))) % len(places)]
                 names = {"c": _name(told, kind, seed), "b": _name(other, kind, seed)}
                 yield capital_first(template.format(**names)), [told.id, other.id]
-            elif kind == "unnamed":
-                yield (
-                    capital_first(template.format(**_rounded(told))),
-                    [o.id for o in pool if _rounded(o) == _rounded(told)],
-                )
-            else:
+            elif kind != "unnamed":
                 yield capital_first(template.format(c=_name(told, kind, seed), **_claimed(told, kind, seed))), [told.id]
+            elif held:
+                yield capital_first(template.format(**_rounded(told))), [one.id for one in meant]
 
 
 def _kinds(told: Told, kinds: Iterable[str], seed: int) -> list[str]:

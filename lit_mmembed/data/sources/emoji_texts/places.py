@@ -108,6 +108,8 @@ def folded(name: str) -> str:
 
 def plain(name: str) -> str:
     """Write a name without accents."""
+    if name.isascii():
+        return name
     return "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
 
 
