@@ -23,7 +23,9 @@ STARTED_FILE = "started.json"
 SCORES_FILE = "scores.jsonl"
 SHARED = "shared"
 SEED_FOLDER = re.compile(r"seed(\d+)")
+TEXTS = "texts"
 MODELS = ("M_rand", "control", "M_hard")
+ORDER = ("zero-shot", *MODELS, "joint", "continual")
 INSTRUCTIONS = ("with", "without")
 
 
@@ -65,6 +67,11 @@ class Stage:
         return int(found[1]) if found else int(self.labels.get("seed", 0))
 
     @property
+    def is_of_texts(self) -> bool:
+        """Whether it is an evaluation on text-to-text sets beside the run's own benchmark: the label `set: texts`."""
+        return self.labels.get("set") == TEXTS
+
+    @property
     def is_reported(self) -> bool:
         """Whether it is an evaluation that the tables show; the label `in_report: false` leaves it out."""
         return self.command == "evaluate" and bool(self.labels.get("in_report", True))
@@ -102,6 +109,8 @@ class Run:
     evaluations: tuple[Evaluation, ...]
     unfinished: tuple[str, ...]
     """Places of stages that were begun and have no `stage.json`."""
+    texts: tuple[Evaluation, ...] = ()
+    """Evaluations on text-to-text sets, where there are others too."""
 
     @property
     def name(self) -> str:
@@ -159,16 +168,21 @@ def collect(run_dir: Path, *, without: Path | None = None) -> Run:
             file=run_dir,
             fix="run the recipe first: `mmembed run RECIPE.yaml`",
         )
-    return Run(run_dir, tuple(stages), tuple(_evaluations(evaluated)), _unfinished(run_dir, without))
+    texts = [stage for stage in evaluated if stage.is_of_texts]
+    if len(texts) == len(evaluated):
+        texts = []
+    main = [stage for stage in evaluated if stage not in texts]
+    unfinished = _unfinished(run_dir, without)
+    return Run(run_dir, tuple(stages), tuple(_evaluations(main)), unfinished, tuple(_evaluations(texts)))
 
 
 def table_order(system: System) -> tuple[Any, ...]:
-    """M_rand, control, M_hard, then others by name; with instructions before without."""
+    """Models as ORDER has them, then others by name; with instructions before without."""
     return (
         system.encoder,
         _place(system.instructions, INSTRUCTIONS),
         system.variant,
-        _place(system.model, MODELS),
+        _place(system.model, ORDER),
     )
 
 

@@ -17,6 +17,7 @@ from lit_mmembed.evaluation.report.summary import (
     compared_systems,
     difference,
     summarize,
+    text_summary,
 )
 from lit_mmembed.evaluation.report.table import NONE, Cell, Head, Table
 from lit_mmembed.evaluation.report.tables import column_label, hit_name, paper_cell, paper_notes, task_line
@@ -43,6 +44,9 @@ def findings_of(run: Run, task: str, hit: str) -> list[str]:
             for name, measure in ((hit, HIT), ("M.A.@1", ACCURACY))
             if (gap := _gap(run, pair, measure, task)) is not None
         }
+        text = difference(text_summary(run, pair.a, task), text_summary(run, pair.b, task))
+        if text is not None:
+            gaps["nDCG@10 of texts"] = text
         if gaps:
             numbers = ", ".join(f"{name} {_words(gap)}" for name, gap in gaps.items())
             enough = min(gap.n for gap in gaps.values()) >= ENOUGH_SEEDS

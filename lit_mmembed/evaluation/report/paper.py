@@ -1,4 +1,4 @@
-"""The paper's figures beside ours: Table 1 (retrieval) and Table 2 (modality accuracy on MSCOCO)."""
+"""The paper's figures beside ours: Tables 1 (retrieval), 2 (modality accuracy), 5 (instructions) and 6 (curricula)."""
 
 from __future__ import annotations
 
@@ -42,6 +42,26 @@ def figures_beside(systems: Sequence[System], measure: str) -> list[Figures]:
     """The paper's columns of the systems that it has, each once."""
     pairs = dict.fromkeys((system.model, encoder) for system in systems for encoder in (system.encoder, ""))
     return [Figures(*pair, measure) for pair in pairs if _column(measure, *pair) is not None]
+
+
+def curriculum_figures(model: str) -> list[float | None]:
+    """Table 6's two figures of a curriculum: M-BEIR's tasks 1 to 5, and BEIR."""
+    found: list[float | None] = _tables()["table6"]["rows"].get(model, [None, None])
+    return found
+
+
+def instruction_columns() -> list[str]:
+    """The columns of Table 5."""
+    columns: list[str] = _tables()["table5"]["columns"]
+    return columns
+
+
+def instruction_figures(row: Measured) -> list[float | None]:
+    """Table 5's figures of a row, or their means over the paper's rows of the same task number."""
+    rows = [_tables()["table5"]["rows"][name] for name in _rows_beside(row) if name in _tables()["table5"]["rows"]]
+    if not rows:
+        return [None for _ in instruction_columns()]
+    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
 
 
 def is_mbeir(rows: Sequence[Measured]) -> bool:

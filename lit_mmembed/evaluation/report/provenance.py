@@ -72,7 +72,7 @@ def record_of(evaluation: Evaluation) -> dict[str, object]:
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
-    records = [record_of(evaluation) for evaluation in run.evaluations]
+    records = [record_of(evaluation) for evaluation in (*run.evaluations, *run.texts)]
     versions: dict[str, list[str]] = {}
     for record in [*(dict(stage.record) for stage in run.stages), *records]:
         found = record.get("versions")
@@ -101,7 +101,7 @@ def _distinct(values: Sequence[object]) -> str:
 
 def _evaluations(run: Run) -> Table:
     lines = []
-    for evaluation in run.evaluations:
+    for evaluation in (*run.evaluations, *run.texts):
         record = record_of(evaluation)
         head = column_label(run.systems, evaluation.system)
         short = [str(record.get(name, ""))[:SHORT] for name in ("prompts", "weights_hash", "run_hash", "data_hash")]

@@ -21,6 +21,7 @@ AVERAGES = {
 """The paper's averages (Table 1), plain means over tasks: label and what is averaged."""
 HIT, ACCURACY = "hit", "modality_accuracy"
 FALLBACK_K = {HIT: 5, ACCURACY: 1}
+TEXT_METRIC, TEXT_K = "ndcg", 10
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,17 @@ def summarize(run: Run, system: System, pool: str, measure: str, task: str) -> S
     return Summary(values, only.low if only else None, only.high if only else None)
 
 
+def text_summary(run: Run, system: System, task: str) -> Summary | None:
+    """A system's nDCG@10 on a text set over its seeds."""
+    values = {
+        evaluation.seed: score.value
+        for evaluation in run.texts
+        if evaluation.system == system
+        and (score := evaluation.by_name.get(("local", TEXT_METRIC, TEXT_K, task))) is not None
+    }
+    return Summary(values) if values else None
+
+
 def difference(a: Summary | None, b: Summary | None) -> Summary | None:
     """a - b over the seeds that both have; None without such a seed."""
     if a is None or b is None:
@@ -128,20 +140,22 @@ class Comparison(NamedTuple):
 
 
 MODELS, INSTRUCTIONS = "models", "with − without instructions"
+COMPARED = {"M_hard": ("control", "M_rand"), "continual": ("M_hard", "joint", "joint (longer)")}
 
 
 def compared_systems(systems: Sequence[System]) -> list[Comparison]:
     """Pairs whose difference says something.
 
     M_hard minus the control isolates which negatives are mined from having more of them; M_hard minus M_rand is the
-    paper's comparison; with minus without instructions is that of Table 5.
+    paper's comparison; with minus without instructions is that of Table 5; what continual fine-tuning changes, and
+    whether it is better than both at once, is that of Table 6.
     """
     pairs = []
     for a in systems:
-        for other in ("control", "M_rand"):
+        for other in COMPARED.get(a.model, ()):
             b = a._replace(model=other)
-            if a.model == "M_hard" and b in systems:
-                pairs.append(Comparison(f"M_hard − {other}", MODELS, a, b))
+            if b in systems:
+                pairs.append(Comparison(f"{a.model} − {other}", MODELS, a, b))
     for a in systems:
         without = [
             b
