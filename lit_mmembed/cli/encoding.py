@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from lit_mmembed.evaluation.cells import HEADLINE
 from lit_mmembed.evaluation.mbeir import evaluate
 from lit_mmembed.files import atomic_file, write_json
 from lit_mmembed.progress import progress
-from lit_mmembed.retrieval.ranking import ranking_record, write_ranking
-from lit_mmembed.retrieval.search import join_rankings, search, search_stores
+from lit_mmembed.retrieval.pools import is_ranking_of, search_identity, search_local_pools
+from lit_mmembed.retrieval.ranking import ranking_record
+from lit_mmembed.retrieval.search import search
 from lit_mmembed.retrieval.store import Store
 from lit_mmembed.training.encoding import encode_collection
 from lit_mmembed.types import FOLDERS, Score, Side
@@ -53,25 +53,20 @@ def evaluate_model(flags: argparse.Namespace) -> None:
     directory = DataDirectory(flags.data)
     _check_data(directory, stores)
     run = flags.out / "run.parquet"
-    wanted = {f"{FOLDERS[side]}_hash": Store(stores[side]).manifest["hash"] for side in FOLDERS}
-    wanted |= {"depth": flags.depth, "index": flags.index}
-    if not _is_of(run, wanted):
-        where = {"depth": flags.depth, "index": flags.index, "device": flags.device}
+    sides = Store(stores[Side.QUERY]), Store(stores[Side.CANDIDATE])
+    wanted = search_identity(*sides, depth=flags.depth, index=flags.index)
+    where = {"depth": flags.depth, "index": flags.index, "device": flags.device}
+    if not is_ranking_of(run, wanted):
         with progress("search", unit="queries") as step:
             search(stores[Side.QUERY], stores[Side.CANDIDATE], run, **where, progress=step)
     scores = _score(flags, directory, run, "global")
     local = flags.out / "run_local.parquet"
-    if not _is_of(local, wanted):
-        _search_local_pools(flags, directory, stores, local)
+    if not is_ranking_of(local, wanted):
+        search_local_pools(*sides, local, pools=directory.pools(flags.split), **where, record=ranking_record(run))
     scores += _score(flags, directory, local, "local")
     _join(flags.out)
     write_json(flags.out / "training.json", Store(stores[Side.QUERY]).manifest.get("training", {}))
     print_scores([score for score in scores if (score.metric, score.k) in SHOWN or score.metric == HEADLINE])
-
-
-def _is_of(run: Path, wanted: Mapping[str, Any]) -> bool:
-    """Whether a ranking is there and is of these stores and settings."""
-    return run.exists() and wanted.items() <= ranking_record(run).items()
 
 
 def _check_data(directory: DataDirectory, stores: dict[Side, Path]) -> None:
@@ -150,37 +145,6 @@ def _autocast(flags: argparse.Namespace) -> AbstractContextManager[Any] | None:
         return None
     dtype = torch.bfloat16 if flags.precision == "bf16-mixed" else torch.float16
     return torch.autocast(_device(flags.device).type, dtype=dtype)
-
-
-def _search_local_pools(
-    flags: argparse.Namespace, directory: DataDirectory, stores: dict[Side, Path], out: Path
-) -> None:
-    """Each task's queries over its own pool, as M-BEIR's local evaluation does."""
-    import numpy as np
-
-    queries, candidates = Store(stores[Side.QUERY]), Store(stores[Side.CANDIDATE])
-    pools = directory.pools(flags.split)
-    rankings = []
-    for index, task in enumerate(directory.tasks):
-        rows = np.flatnonzero(queries.task == index)
-        if not len(rows):
-            continue
-        if not len(pools[task.name]):
-            raise InputError(
-                "the local pool is empty", file=directory.path, record=task.name, fix="shard the data again"
-            )
-        rankings.append(
-            search_stores(
-                queries,
-                candidates,
-                query_rows=rows,
-                candidate_rows=np.sort(pools[task.name]),
-                depth=flags.depth,
-                index=flags.index,
-                device=flags.device,
-            )
-        )
-    write_ranking(out, join_rankings(rankings), record=ranking_record(flags.out / "run.parquet"))
 
 
 def _score(flags: argparse.Namespace, directory: DataDirectory, run: Path, pool: str) -> list[Score]:

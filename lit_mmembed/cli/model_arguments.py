@@ -25,7 +25,9 @@ def model_flags(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--rows", type=int, default=256, help="rows per forward pass, at most")
     stage.add_argument("--tokens", type=int, help="tokens per forward pass, images expanded (default: only rows count)")
     stage.add_argument("--workers", type=int, default=0, help="worker processes that decode")
-    stage.add_argument("--seed", type=int, default=0, help="seed of the wordings drawn under --prompts random")
+    stage.add_argument(
+        "--seed", type=int, default=0, help="seed of what is drawn, e.g. wordings under --prompts random"
+    )
     stage.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     stage.add_argument("--allow-imports", nargs="*", default=[], help="packages that a model's class_path may name")
 

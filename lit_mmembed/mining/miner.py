@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lit_mmembed.errors import InputError
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from lit_mmembed.mining.rules import NegativeRule
 
+KEEP_KINDS = ("wrong_modality",)
+"""What the continual stage keeps (section 4.1.2): M_hard has no document of the wrong modality above a positive."""
 DEPTH = 50
 K_PRIME = 45
 PER_QUERY = 50
@@ -28,6 +32,8 @@ def mine(
     k_prime: int = K_PRIME,
     seed: int = 0,
     rules: Sequence[NegativeRule] | None = None,
+    keep: str | Path | None = None,
+    keep_kinds: Sequence[str] = KEEP_KINDS,
     statistics: str | Path | None = None,
 ) -> None:
     """Mine hard negatives from a run and write NEGATIVES.parquet.
@@ -43,27 +49,60 @@ def mine(
         depth: Documents of a ranking that are looked at (the paper: 50).
         k_prime: Documents of the right modality below this rank are negatives (the paper: 45).
         seed: Draws the queries on which the statistics compare contents; the rules themselves draw nothing.
-        rules: Other rules than the paper's two.
+        rules: Other rules than the paper's two of this `depth` and `k_prime`.
+        keep: An older NEGATIVES.parquet of the same data: its rows of `keep_kinds` stay as they are, and those kinds
+            are not mined again (section 4.1.2).
+        keep_kinds: Which kinds stay; only looked at with `keep`.
         statistics: Where to write mining statistics per task, as JSON.
 
     Raises:
-        InputError: a query or document of the run is unknown.
+        InputError: a query or document of the run or of `keep` is unknown; a kept negative is a labelled positive; two
+            rules have one kind, or one that is kept.
     """
     from lit_mmembed.data.labels import read_candidates, read_queries
-    from lit_mmembed.mining.rules import Unsatisfying, WrongModality
+    from lit_mmembed.mining.keeping import read_kept, with_kept
     from lit_mmembed.mining.statistics import mining_statistics
     from lit_mmembed.mining.table import label_run, merge_wordings
     from lit_mmembed.retrieval.ranking import ranking_record, read_ranking
 
-    rules = (WrongModality(depth), Unsatisfying(k_prime, depth)) if rules is None else rules
-    labelled = label_run(read_ranking(run), read_queries(queries), read_candidates(candidates), file=Path(run))
-    if labelled.longest <= k_prime:
-        log.warning("%s: no query has more than %d documents; nothing can rank below k'", run, labelled.longest)
-    table = merge_wordings(labelled, rules)
-    record = {"depth": depth, "k_prime": k_prime, "seed": seed, "rules": [rule.kind for rule in rules]}
+    applied = rules_applied(rules, depth=depth, k_prime=k_prime, kept=keep_kinds if keep else ())
+    settings = {"depth": depth, "k_prime": k_prime} if rules is None else {"settings": [r.settings for r in applied]}
+    record: dict[str, Any] = {**settings, "seed": seed, "rules": [rule.kind for rule in applied]}
+    asked, pool = read_queries(queries), read_candidates(candidates)
+    kept = read_kept(keep, keep_kinds, queries=asked, candidates=pool) if keep else None
+    labelled = label_run(read_ranking(run), asked, pool, file=Path(run))
+    for rule in applied:
+        if labelled.longest <= getattr(rule, "k_prime", -1):
+            log.warning("%s: no query has more than %d documents; nothing can rank below k'", run, labelled.longest)
+    table = merge_wordings(labelled, applied)
+    if kept is not None:
+        table = with_kept(table, kept, labelled)
+        record["kept"] = kept.record
     _finish(out, table, {"mining": record, "ranking": ranking_record(run)})
     if statistics is not None:
-        _write_statistics(statistics, mining_statistics(labelled, table, depth=depth, seed=seed))
+        _write_statistics(statistics, mining_statistics(labelled, table, depth=depth, seed=seed, rules=applied))
+
+
+def rules_applied(
+    rules: Sequence[NegativeRule] | None, *, depth: int = DEPTH, k_prime: int = K_PRIME, kept: Sequence[str] = ()
+) -> list[NegativeRule]:
+    """The rules given, or the paper's two without those whose kind is kept.
+
+    Raises:
+        InputError: there is none; two have one kind; one was given whose kind is kept.
+    """
+    from lit_mmembed.mining.rules import paper_rules
+
+    applied = list(rules or [rule for rule in paper_rules(k_prime, depth) if rule.kind not in kept])
+    kinds = [rule.kind for rule in applied]
+    if not kinds:
+        raise InputError("nothing is left to mine: every kind is kept", fix="keep fewer kinds, or name other rules")
+    for place, kind in enumerate(kinds):
+        if kind in kept:
+            raise InputError(f"{kind} is mined and kept at once", fix="take it from the rules or from the kinds kept")
+        if kind in kinds[:place]:
+            raise InputError(f"two rules have the kind {kind}", fix="give every rule its own kind")
+    return applied
 
 
 def random_negatives(

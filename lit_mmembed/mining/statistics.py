@@ -4,13 +4,14 @@ positives that nobody labelled."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from lit_mmembed.data.labels import CandidateLabels, QueryLabels
+from lit_mmembed.mining.rules import Filtered, NegativeRule
 from lit_mmembed.mining.table import LabelledRun
 from lit_mmembed.retrieval.ids import places_in
 
@@ -21,7 +22,9 @@ PerTask = dict[str, dict[str, Any]]
 Contents = Callable[[int], tuple[str | None, bytes | None]]
 
 
-def mining_statistics(run: LabelledRun, negatives: pa.Table, *, depth: int, seed: int = 0) -> dict[str, PerTask]:
+def mining_statistics(
+    run: LabelledRun, negatives: pa.Table, *, depth: int, seed: int = 0, rules: Sequence[NegativeRule] = ()
+) -> dict[str, PerTask]:
     """Describe mined negatives.
 
     Args:
@@ -29,20 +32,28 @@ def mining_statistics(run: LabelledRun, negatives: pa.Table, *, depth: int, seed
         negatives: What was found.
         depth: How deep a positive counts as retrieved.
         seed: Draws the queries whose contents are compared.
+        rules: What was applied; of those that filter, the row says what they removed.
 
     Returns:
         {"tasks": {task: row}}. A row holds `queries`; the shares of queries `with_either`, `with_KIND` (0 to 1);
         `negatives_per_query`; `positive_in_depth` (share of rankings with a positive in their top `depth`);
         `median_positive_rank` (of the best positive, among rankings that have one; None without);
         `possible_false_negatives` (share of compared negatives whose text or image equals a positive's) and
-        `compared_negatives`.
+        `compared_negatives`. For a rule that filters: `KIND_considered` (documents per ranking that its filters looked
+        at), `KIND_removed_by_FILTER` (share of these; a document may be removed by several; `no_positive`: for want of
+        a positive's score), and the shares of rankings `KIND_without_positive` (no labelled one was retrieved) and
+        `KIND_without_survivor`.
     """
     queries = np.unique(run.query_row)
     content = _per_task(run.queries, run.candidates, negatives, rows=queries, seed=seed)
     best = _best_positive_rank(run)
+    filters = {rule.kind: filtered for rule in rules if (filtered := rule.filtered(run.retrieved)) is not None}
     for place, task in enumerate(run.queries.tasks):
-        ranks = best[run.queries.task[run.query_row] == place]
+        members = run.queries.task[run.query_row] == place
+        ranks = best[members]
         if len(ranks):
+            for kind, filtered in filters.items():
+                content[task.name] |= _removed(kind, filtered, members, np.diff(run.ranking.offsets))
             found = ranks[ranks > 0]
             content[task.name]["positive_in_depth"] = float(((ranks > 0) & (ranks <= depth)).mean())
             content[task.name]["median_positive_rank"] = float(np.median(found)) if len(found) else None
@@ -87,6 +98,20 @@ def _decode(column: pa.ChunkedArray, ids: np.ndarray) -> np.ndarray:
 
 def _drawn(rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return rows if len(rows) <= COMPARED_QUERIES else generator.choice(rows, COMPARED_QUERIES, replace=False)
+
+
+def _removed(kind: str, filtered: Filtered, members: np.ndarray, lengths: np.ndarray) -> dict[str, Any]:
+    """What a rule's filters removed from the rankings `members` [Q] of one task."""
+    inside = np.repeat(members, lengths)
+    count = int(filtered.considered[inside].sum())
+    surviving = np.bincount(np.repeat(np.arange(len(lengths)), lengths)[filtered.survived], minlength=len(lengths))
+    shares = {name: float(rows[inside].sum() / count) if count else None for name, rows in filtered.removed.items()}
+    return {
+        f"{kind}_considered": count / int(members.sum()),
+        **{f"{kind}_removed_by_{name}": share for name, share in shares.items()},
+        f"{kind}_without_positive": float((~filtered.has_positive[members]).mean()),
+        f"{kind}_without_survivor": float((surviving[members] == 0).mean()),
+    }
 
 
 def _best_positive_rank(run: LabelledRun) -> np.ndarray:

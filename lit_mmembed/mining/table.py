@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from lit_mmembed.data.labels import CandidateLabels, QueryLabels
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import atomic_file
-from lit_mmembed.mining.rules import NegativeRule
+from lit_mmembed.mining.rules import NegativeRule, Retrieved
 from lit_mmembed.retrieval.ids import base_query_ids, places_in
 from lit_mmembed.retrieval.ranking import METADATA_KEY
 from lit_mmembed.types import Ranking, stable_id
@@ -60,6 +60,12 @@ class LabelledRun:
         owner = np.repeat(asked, np.diff(self.ranking.offsets))
         return np.isin(owner * width + self.ranking.document, positives)
 
+    @cached_property
+    def retrieved(self) -> Retrieved:
+        """It as the rules see it."""
+        seeds = np.array([stable_id(str(qid)) for qid in self.ranking.query_ids], dtype=np.int64)
+        return Retrieved(self.modality, self.is_positive, self.ranking.score, self.wanted, self.ranking.offsets, seeds)
+
     @property
     def longest(self) -> int:
         """The number of documents of the longest ranking."""
@@ -90,7 +96,7 @@ def merge_wordings(run: LabelledRun, rules: Sequence[NegativeRule]) -> pa.Table:
         [M] rows in the run's order of queries, then by kind, rank and wording.
     """
     kinds = sorted({rule.kind for rule in rules})
-    found = [rule.select_all(run.modality, run.is_positive, run.wanted, run.ranking.offsets) for rule in rules]
+    found = [rule.select_all(run.retrieved) for rule in rules]
     kind = np.repeat([kinds.index(rule.kind) for rule in rules], [len(rows) for rows in found]).astype(np.int32)
     rows = np.concatenate([np.zeros(0, dtype=np.int64), *found])
     offsets = run.ranking.offsets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -10,12 +11,17 @@ import lightning
 from lightning.pytorch import Callback, Trainer
 
 from lit_mmembed.data.datamodule import RetrievalData
+from lit_mmembed.data.labels import read_candidates, read_queries
 from lit_mmembed.encoders.base import Encoder
 from lit_mmembed.encoders.pretrained import weights_hash
 from lit_mmembed.files import read_json, write_json
-from lit_mmembed.mining.miner import mine
+from lit_mmembed.mining.keeping import read_kept
+from lit_mmembed.mining.miner import KEEP_KINDS, mine, rules_applied
+from lit_mmembed.mining.rules import NegativeRule
 from lit_mmembed.progress import progress
+from lit_mmembed.retrieval.pools import search_local_pools
 from lit_mmembed.retrieval.search import search
+from lit_mmembed.retrieval.store import Store
 from lit_mmembed.training.encoding import encode_collection
 from lit_mmembed.types import FOLDERS, Side
 
@@ -24,7 +30,7 @@ STATISTICS_FILE = "statistics.json"
 
 
 class MineNegatives(Callback):
-    """Embeds the training queries and their pool, searches, applies the two rules and writes `negatives.parquet`.
+    """Embeds the training queries and their pool, searches, applies the rules and writes `negatives.parquet`.
 
     The same as `mmembed encode`, `search` and `mine` by hand, with the same files in between, so a run killed here
     goes on where it was.
@@ -33,8 +39,12 @@ class MineNegatives(Callback):
         folder: The run folder; `negatives.parquet`, `statistics.json` and `mining/` (stores, ranking) are made there.
         depth: Documents retrieved per query (the paper: 50).
         k_prime: Right-modality documents below this rank are negatives (the paper: 45).
-        split: The split whose queries are mined, over its own global pool.
+        split: The split whose queries are mined, over its own pool.
         every_n_epochs: Also mine during training and train on with the new negatives; None mines at the end only.
+        rules: Other rules than the paper's two, each by its `class_path` (lit_mmembed.mining.rules).
+        keep: An older `negatives.parquet` of the same data, whose rows of `keep_kinds` stay (section 4.1.2).
+        keep_kinds: Kinds that are kept and not mined again.
+        pool: `global`, or `local`: each task's queries over its own pool.
         index: `exact` (torch) or `faiss`.
         keep_stores: Keep the embeddings after mining.
     """
@@ -47,6 +57,10 @@ class MineNegatives(Callback):
         k_prime: int = 45,
         split: str = "train",
         every_n_epochs: int | None = None,
+        rules: list[NegativeRule] | None = None,
+        keep: Path | None = None,
+        keep_kinds: Sequence[str] = KEEP_KINDS,
+        pool: Literal["global", "local"] = "global",
         index: Literal["exact", "faiss"] = "exact",
         keep_stores: bool = False,
     ) -> None:
@@ -55,6 +69,10 @@ class MineNegatives(Callback):
         self.k_prime = k_prime
         self.split = split
         self.every_n_epochs = every_n_epochs
+        self.rules = rules
+        self.keep = keep
+        self.keep_kinds = tuple(keep_kinds)
+        self.pool = pool
         self.index = index
         self.keep_stores = keep_stores
         self._negatives: Path | None = None
@@ -78,9 +96,14 @@ class MineNegatives(Callback):
         self._negatives = Path(state_dict["negatives"]) if state_dict["negatives"] else None
 
     def on_fit_start(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
-        """Go on with the negatives mined before a resume."""
+        """Check before training what is mined with after it; go on with the negatives mined before a resume."""
+        data = cast(RetrievalData, trainer.datamodule)  # type: ignore[attr-defined]
+        rules_applied(self.rules, kept=self.keep_kinds if self.keep else ())
+        if self.keep is not None:
+            queries, candidates = self._sides(data)
+            read_kept(self.keep, self.keep_kinds, queries=read_queries(queries), candidates=read_candidates(candidates))
         if self._negatives is not None:
-            cast(RetrievalData, trainer.datamodule).use_negatives(self._negatives)  # type: ignore[attr-defined]
+            data.use_negatives(self._negatives)
 
     def on_fit_end(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
         """Mine with the final weights."""
@@ -116,20 +139,36 @@ class MineNegatives(Callback):
     def _search_and_mine(self, target: Path, work: Path, data: RetrievalData) -> None:
         run = work / "run.parquet"
         if not run.exists():
-            with progress("mining: search", unit="queries") as step:
-                search(work / "queries", work / "candidates", run, depth=self.depth, index=self.index, progress=step)
+            self._search(work, run, data)
+        queries, candidates = self._sides(data)
         mine(
             run=run,
-            queries=data.path / "queries" / self.split,
-            candidates=data.path / "candidates" / self.split,
+            queries=queries,
+            candidates=candidates,
             out=target / NEGATIVES_FILE,
             depth=self.depth,
             k_prime=self.k_prime,
             seed=data.seed,
+            rules=self.rules,
+            keep=self.keep,
+            keep_kinds=self.keep_kinds,
             statistics=target / STATISTICS_FILE,
         )
         if not self.keep_stores:
             shutil.rmtree(work)
+
+    def _search(self, work: Path, run: Path, data: RetrievalData) -> None:
+        queries, candidates = (work / FOLDERS[side] for side in FOLDERS)
+        if self.pool == "local":
+            pools = data.directory.pools(self.split)
+            search_local_pools(Store(queries), Store(candidates), run, pools=pools, depth=self.depth, index=self.index)
+            return
+        with progress("mining: search", unit="queries") as step:
+            search(queries, candidates, run, depth=self.depth, index=self.index, progress=step)
+
+    def _sides(self, data: RetrievalData) -> tuple[Path, Path]:
+        """The shard sets of the queries that are mined and of their pool."""
+        return data.path / "queries" / self.split, data.path / "candidates" / self.split
 
 
 def _discard_other_weights(work: Path, weights: str, is_first: bool) -> None:
