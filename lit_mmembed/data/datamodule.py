@@ -55,6 +55,7 @@ class RetrievalData(lightning.LightningDataModule):
             a mixture that have some.
         when_empty: What happens when the drawn kind of negative is empty for a query: `other` draws the other kind,
             `in_batch` adds none.
+        kinds: Train on these kinds of negatives only, e.g. [unsatisfying]; None takes all that the file has.
         mixture: Further data directories to train on: the continual stage (section 4.1.2). Validation, mining and
             prediction stay with `path`.
         workers: DataLoader worker processes.
@@ -76,6 +77,7 @@ class RetrievalData(lightning.LightningDataModule):
         prompts: Literal["first", "random", "all", "none"] = "first",
         negatives: Path | None = None,
         when_empty: Literal["other", "in_batch"] = "other",
+        kinds: list[str] | None = None,
         mixture: Mixture | None = None,
         workers: int = 0,
         encode_rows: int = 256,
@@ -92,6 +94,7 @@ class RetrievalData(lightning.LightningDataModule):
         self.prompts = PromptPolicy(prompts)
         self.negatives = negatives
         self.when_empty = when_empty
+        self.kinds = None if kinds is None else tuple(kinds)
         self.mixture = mixture
         self.workers = workers
         self.encode_rows = encode_rows
@@ -180,7 +183,7 @@ class RetrievalData(lightning.LightningDataModule):
     def training_set(self) -> TrainingSet:
         """What training draws from, all sources of the mixture together."""
         negatives = None if self.negatives is None else str(self.negatives)
-        main = SourceSettings(self.directory, negatives, self.when_empty, self.prompts, None, None)
+        main = SourceSettings(self.directory, negatives, self.when_empty, self.kinds, self.prompts, None, None)
         return TrainingSet(settings_of(main, self.mixture), seed=self.seed, on_bad_sample=self.on_bad_sample)
 
     def mixture_record(self) -> list[dict[str, Any]] | None:
@@ -194,7 +197,7 @@ class RetrievalData(lightning.LightningDataModule):
         """Train on with other negatives of `path`, from the next epoch's iterator on."""
         self.negatives = path
         if self._training is not None:
-            self._training.parts[0].negatives = MinedNegatives(path, when_empty=self.when_empty)
+            self._training.parts[0].negatives = MinedNegatives(path, when_empty=self.when_empty, kinds=self.kinds)
 
     def val_dataloader(self) -> list[DataLoader]:
         """Queries and the global pool of the validation split."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -24,10 +25,18 @@ class MinedNegatives:
         path: NEGATIVES.parquet.
         when_empty: What happens when the chosen kind is empty for a query: `other` draws from the other kind,
             `in_batch` gives none. The paper does not say.
+        kinds: Only these kinds of the file; None takes all.
     """
 
-    def __init__(self, path: str | Path, *, when_empty: Literal["other", "in_batch"] = "other") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        when_empty: Literal["other", "in_batch"] = "other",
+        kinds: Sequence[str] | None = None,
+    ) -> None:
         self.path = Path(path)
+        self.kinds = None if kinds is None else sorted(kinds)
         self.when_empty = when_empty
         if not self.path.exists():
             raise InputError(
@@ -86,6 +95,7 @@ class MinedNegatives:
     @cached_property
     def _columns(self) -> tuple:
         """Document ids sorted by (query, kind), and where each cell begins."""
+        import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
@@ -93,6 +103,12 @@ class MinedNegatives:
             table = pq.read_table(self.path, columns=list(COLUMNS[:3]))
         except (OSError, ValueError, KeyError) as broken:
             raise InputError(f"is not a file of negatives: {broken}", file=self.path, fix="mine again") from None
+        if self.kinds is not None:
+            present = table["kind"].cast("string").unique().to_pylist()
+            if missing := [kind for kind in self.kinds if kind not in present]:
+                problem = f"has no negatives of kind {', '.join(missing)}"
+                raise InputError(problem, file=self.path, fix=f"it has {sorted(present)}")
+            table = table.filter(pc.is_in(table["kind"].cast("string"), value_set=pa.array(self.kinds)))
         query = pc.dictionary_encode(table["qid"].cast("string")).combine_chunks()
         kind = pc.dictionary_encode(table["kind"].cast("string")).combine_chunks()
         names = kind.dictionary.to_pylist()

@@ -31,6 +31,8 @@ class SourceSettings(NamedTuple):
     negatives: str | None
     """A file; `own`; `in_batch` or None: none."""
     when_empty: Literal["other", "in_batch"]
+    kinds: tuple[str, ...] | None
+    """Only these kinds of negatives."""
     policy: PromptPolicy
     query_length: int | None
     candidate_length: int | None
@@ -153,6 +155,7 @@ def settings_of(main: SourceSettings, mixture: Mixture | None) -> list[SourceSet
                 DataDirectory(source.path, on_bad_sample=main.directory.on_bad_sample),
                 source.negatives,
                 source.when_empty,
+                None,
                 PromptPolicy(source.prompts) if source.prompts else main.policy,
                 source.query_length,
                 source.candidate_length,
@@ -168,7 +171,7 @@ def negatives_of(source: SourceSettings) -> MinedNegatives | OwnNegatives | None
         return None
     if source.negatives == OWN:
         return OwnNegatives()
-    return MinedNegatives(str(source.negatives), when_empty=source.when_empty)
+    return MinedNegatives(str(source.negatives), when_empty=source.when_empty, kinds=source.kinds)
 
 
 def _triplets(source: SourceSettings, seed: int, on_bad_sample: Literal["raise", "skip"]) -> Triplets:

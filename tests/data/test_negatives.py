@@ -113,3 +113,15 @@ def test_a_missing_file_and_one_of_other_columns_are_named(tmp_path):
     (tmp_path / "text.parquet").write_text("no parquet")
     with pytest.raises(InputError, match=r"text\.parquet: is not a file of negatives"):
         MinedNegatives(tmp_path / "text.parquet").draw(Sample("q1"), np.random.default_rng(0))
+
+
+def test_only_the_kinds_asked_for_are_drawn(tmp_path):
+    rows = [("q1", "w", "wrong_modality"), ("q1", "u", "unsatisfying"), ("q2", "v", "wrong_modality")]
+    write(tmp_path / "n.parquet", rows)
+    only = MinedNegatives(tmp_path / "n.parquet", kinds=["unsatisfying"])
+    assert set(draws(only, "q1")) == {"u"} and set(draws(only, "q2")) == {None}
+    assert set(draws(MinedNegatives(tmp_path / "n.parquet"), "q1")) == {"u", "w"}
+    with pytest.raises(
+        InputError, match=r"has no negatives of kind random.*it has \['unsatisfying', 'wrong_modality'\]"
+    ):
+        MinedNegatives(tmp_path / "n.parquet", kinds=["random"]).draw(Sample("q1"), np.random.default_rng(0))
