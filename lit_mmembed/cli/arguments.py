@@ -10,9 +10,9 @@ from lit_mmembed.cli.evaluation_arguments import compare, evaluate, report
 from lit_mmembed.cli.mining_arguments import mine
 from lit_mmembed.cli.model_arguments import convert, merge, model_flags
 from lit_mmembed.cli.model_arguments import stage as _stage
+from lit_mmembed.cli.sharding_arguments import shard
 from lit_mmembed.errors import InputError
 
-SOURCES = ("mbeir", "parquet", "beir", "jsonl", "emoji_beir")
 INITIAL_KINDS = ("clip", "llava_next", "nv_embed")
 
 
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     root = OneLineParser(prog="mmembed")
     stages = root.add_subparsers(dest="stage", required=True)
     for add in (
-        _shard,
+        shard,
         _texts,
         _tokenizer,
         _initial,
@@ -47,25 +47,6 @@ def parser() -> argparse.ArgumentParser:
     ):
         add(stages)
     return root
-
-
-def _shard(stages: argparse._SubParsersAction) -> None:
-    stage = _stage(stages, "shard", "Turn a source into a data directory of WebDataset shards, or verify one.")
-    stage.add_argument("--verify", type=Path, metavar="DIR", help="check every byte of a data directory or shard set")
-    stage.add_argument("--source", choices=SOURCES, help="what the source is; docs/data.md describes each")
-    stage.add_argument("--root", type=Path, help="the source's folder (emoji_beir: where its packages are kept)")
-    stage.add_argument("--out", type=Path, help="the data directory to make; it must not exist")
-    stage.add_argument(
-        "--on-bad-sample",
-        choices=("raise", "skip"),
-        default="raise",
-        help="skip: go on, and list them in skipped.jsonl",
-    )
-    stage.add_argument("--tasks", nargs="+", help="mbeir: only these task rows, e.g. cirr_task7 (default: all)")
-    stage.add_argument("--task", help="parquet: the task row that the mirror holds, e.g. cirr_task7")
-    stage.add_argument("--splits", nargs="+", help="beir: only these of train, val and test (default: all)")
-    stage.add_argument("--size", choices=("smoke", "small", "full"), help="emoji_beir: how large (default: small)")
-    stage.add_argument("--shard-bytes", type=int, default=1 << 30, help="size of a shard")
 
 
 def _tokenizer(stages: argparse._SubParsersAction) -> None:

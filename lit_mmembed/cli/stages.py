@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 
 from lit_mmembed.cli.arguments import parser
 from lit_mmembed.cli.evaluation_stages import compare, evaluate, report
 from lit_mmembed.cli.mining_stages import mine
-from lit_mmembed.cli.model_stages import convert, initial, merge, require
+from lit_mmembed.cli.model_stages import convert, initial, merge
+from lit_mmembed.cli.sharding_stages import shard
 
 FAILED = 1
 
@@ -19,37 +19,6 @@ def main(arguments: list[str]) -> int:
     flags = parser().parse_args(arguments)
     stage: Callable[[argparse.Namespace], int | None] = STAGES[flags.stage]
     return stage(flags) or 0
-
-
-def shard(flags: argparse.Namespace) -> int:
-    """`mmembed shard`."""
-    if flags.verify:
-        from lit_mmembed.data.verify import verify
-
-        problems = verify(flags.verify)
-        for problem in problems:
-            print(problem)
-        print(f"{flags.verify}: {len(problems)} problems" if problems else f"{flags.verify}: every byte is as written")
-        return FAILED if problems else 0
-    require(flags, "source", "root", "out")
-    from lit_mmembed.data.sharding import shard as shard_source
-
-    chosen = {"tasks": flags.tasks, "task": flags.task, "splits": flags.splits, "size": flags.size}
-    options = {name: value for name, value in chosen.items() if value is not None}
-    out = shard_source(
-        source=flags.source,
-        root=flags.root,
-        out=flags.out,
-        on_bad_sample=flags.on_bad_sample,
-        shard_bytes=flags.shard_bytes,
-        **options,
-    )
-    manifest = json.loads((out / "manifest.json").read_text())
-    for part, count in sorted(manifest["counts"].items()):
-        print(f"{part:<20} {count:>9,}")
-    if manifest["skipped"]:
-        print(f"skipped {manifest['skipped']} damaged samples: {out / 'skipped.jsonl'}")
-    return 0
 
 
 def tokenizer(flags: argparse.Namespace) -> None:

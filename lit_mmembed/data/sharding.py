@@ -15,7 +15,8 @@ from lit_mmembed.progress import progress
 if TYPE_CHECKING:
     from lit_mmembed.data.sources.base import Source
 
-SOURCES = ("mbeir", "parquet", "beir", "jsonl", "emoji_beir")
+TEXT_FORMS = ("tevatron", "triplets", "nli", "pairs")
+SOURCES = ("mbeir", "parquet", "beir", "jsonl", "emoji_beir", "texts", *TEXT_FORMS)
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,9 @@ def shard(
 
     Args:
         source: One of SOURCES: `mbeir` (M-BEIR's published layout), `parquet` (a per-task mirror of it), `beir` (a BEIR
-            folder), `jsonl` (docs/data.md: anybody's texts and images), `emoji_beir` (built from downloaded packages).
-        root: The folder that the source reads.
+            folder), `jsonl` (docs/data.md: anybody's texts and images), `emoji_beir` (built from downloaded packages),
+            `tevatron`, `triplets`, `nli`, `pairs` (one set of texts), `texts` (several, as a `texts.yaml` lists them).
+        root: The folder that the source reads; a set of texts may be a file.
         out: The data directory to make; it must not exist.
         on_bad_sample: `raise`, or `skip`: go on without damaged samples and list them in `skipped.jsonl`.
         shard_bytes: A new shard begins where the old one would grow beyond this.
@@ -43,7 +45,7 @@ def shard(
     if source not in _OPENERS:
         raise InputError(f"source {source!r} is unknown", fix=f"use one of {', '.join(SOURCES)}")
     root, out = Path(root), Path(out)
-    if not root.is_dir():
+    if not root.is_dir() and not (root.is_file() and source in ("texts", *TEXT_FORMS)):
         raise InputError("is not a folder", file=root, fix="give the folder that holds the source's files")
     if source == "emoji_beir":
         return _shard_emoji_beir(root, out, options, on_bad_sample=on_bad_sample, shard_bytes=shard_bytes)
@@ -111,12 +113,29 @@ def _jsonl(root: Path, options: dict[str, Any]) -> Source:
     return JsonlSource(root, **options)
 
 
+def _texts(root: Path, options: dict[str, Any]) -> Source:
+    from lit_mmembed.data.sources.texts.listing import TextListing
+
+    return TextListing(root, **options)
+
+
+def _text_set(form: str) -> Callable[[Path, dict[str, Any]], Source]:
+    def opened(root: Path, options: dict[str, Any]) -> Source:
+        from lit_mmembed.data.sources.texts.source import TextSource
+
+        return TextSource(root, form=form, **options)
+
+    return opened
+
+
 _OPENERS: dict[str, Callable[[Path, dict[str, Any]], Source]] = {
     "mbeir": _mbeir,
     "parquet": _parquet,
     "beir": _beir,
     "jsonl": _jsonl,
     "emoji_beir": _mbeir,
+    "texts": _texts,
+    **{form: _text_set(form) for form in TEXT_FORMS},
 }
 
 

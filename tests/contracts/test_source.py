@@ -14,13 +14,36 @@ from lit_mmembed.data.sources.beir import BeirSource
 from lit_mmembed.data.sources.jsonl import JsonlSource
 from lit_mmembed.data.sources.mbeir import MBeirSource
 from lit_mmembed.data.sources.parquet import ParquetSource
+from lit_mmembed.data.sources.texts.listing import TextListing
+from lit_mmembed.data.sources.texts.source import TextSource
 from lit_mmembed.types import Modality, Sample
 from tests.data.sources import folders, mbeir_folder
+from tests.data.sources.texts import forms
 
 
 def mbeir_archive(root: Path) -> MBeirSource:
     mbeir_folder.pack(mbeir_folder.build(root))
     return MBeirSource(root)
+
+
+def text_set(name: str) -> Callable[[Path], Source]:
+    def opened(root: Path) -> TextSource:
+        form, build = {**forms.WITH_NEGATIVES, **forms.WITHOUT}[name]
+        root.mkdir()
+        return TextSource(build(root), form=form, name="Birds", held_out={"val": 0.5}, instructions=["Find it."])
+
+    return opened
+
+
+def listing(root: Path) -> TextListing:
+    folders.build_beir(root / "birds")
+    forms.pairs_lists(root)
+    lines = ["name: feathers", "datasets:"]
+    for number, form, path in ((101, "beir", "birds"), (102, "pairs", "qa.jsonl")):
+        entry = f"name: Set{number}, id: {number}, format: {form}, path: {path}, instructions: [Find it.]"
+        lines.append(f"- {{{entry}}}")
+    (root / "texts.yaml").write_text("\n".join(lines))
+    return TextListing(root)
 
 
 OPENERS: dict[str, Callable[[Path], Source]] = {
@@ -30,6 +53,8 @@ OPENERS: dict[str, Callable[[Path], Source]] = {
     "parquet": lambda root: ParquetSource(folders.build_parquet(root), task="cirr_task7"),
     "beir": lambda root: BeirSource(folders.build_beir(root)),
     "jsonl": lambda root: JsonlSource(folders.build_jsonl(root)),
+    "texts": listing,
+    **{name: text_set(name) for name in ("tevatron_old", "tevatron_new", "triplets_lists", "nli_snli", "pairs_squad")},
 }
 
 

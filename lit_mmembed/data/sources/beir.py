@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lit_mmembed.data.building import Qrel
 from lit_mmembed.data.sources.base import Item, Pools, Qrels, bad_sample, lines, parse_object
 from lit_mmembed.errors import InputError
-from lit_mmembed.types import Modality, Sample, Task
+from lit_mmembed.types import Modality, Sample, Task, stable_id
 
 QRELS = {"train": "train.tsv", "val": "dev.tsv", "test": "test.tsv"}
 DATASET_ID = 100
@@ -21,6 +24,12 @@ PAPER_ID = 9
 CUTOFF = 10
 
 
+def text_task(dataset: str, dataset_id: int) -> Task:
+    """The task of a set of texts: the paper's number 9, which no average of M-BEIR's single-modal tasks counts."""
+    text = Modality.TEXT
+    return Task(dataset, dataset_id, MBEIR_ID, PAPER_ID, text, text, cutoff=CUTOFF, domain="text")
+
+
 class BeirSource:
     """Reads a BEIR data set; ids stay as they are, so that other systems' runs fit.
 
@@ -29,14 +38,23 @@ class BeirSource:
         dataset_id: The data set's number in `instructions.tsv`.
         splits: Which of train, val (BEIR's dev) and test to read; None reads those that have qrels. Each split holds
             the whole corpus.
+        name: The data set's name, where it is not the folder's.
+        prefix: What stands in front of every id; a listing of several sets gives their numbers.
     """
 
-    def __init__(self, root: Path, dataset_id: int = DATASET_ID, splits: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        dataset_id: int = DATASET_ID,
+        splits: Sequence[str] | None = None,
+        *,
+        name: str | None = None,
+        prefix: str = "",
+    ) -> None:
         self.root = Path(root)
-        self.name = self.root.resolve().name
-        text = Modality.TEXT
-        task = Task(self.name, int(dataset_id), MBEIR_ID, PAPER_ID, text, text, cutoff=CUTOFF, domain="text")
-        self.tasks: tuple[Task, ...] = (task,)
+        self.name = self.root.resolve().name if name is None else name
+        self.tasks: tuple[Task, ...] = (text_task(self.name, int(dataset_id)),)
+        self._prefix = prefix
         instructions = self.root / "instructions.tsv"
         self.instructions_path = instructions if instructions.exists() else None
         there = [split for split, file in QRELS.items() if (self.root / "qrels" / file).exists()]
@@ -77,29 +95,37 @@ class BeirSource:
             record: dict[str, Any] = {}
             try:
                 record = parse_object(line.content)
-                yield part, Sample(_id(record), _text(record))
+                yield part, Sample(self._id(record), _text(record))
             except InputError as wrong:
-                yield bad_sample(part, (path, line.number), _found_id(record), wrong)
+                yield bad_sample(part, (path, line.number), self._found_id(record), wrong)
 
     def _queries(self, split: str) -> Iterator[Item]:
         path, part = self.root / "queries.jsonl", f"queries/{split}"
-        positives, judged = defaultdict(list), set()
-        for qid, did, relevance, _ in self._judged(split):
-            judged.add(qid)
-            if relevance > 0:
-                positives[qid].append(did)
-        for line in lines(path):
+        positives: dict[str, list[str]] = defaultdict(list)
+        unknown: dict[str, tuple[int, str]] = {}
+        for line, (qid, did, relevance, _) in self._judged_lines(split):
+            found = positives[qid]
+            if not self._has_document(did):
+                unknown[qid] = (line, did)
+            elif relevance > 0:
+                found.append(did)
+        for qid, (line, did) in unknown.items():
+            wrong = InputError(f"{did} is not in corpus.jsonl", fix="give the document, or remove the line")
+            yield bad_sample(part, (self.root / "qrels" / QRELS[split], line), qid, wrong)
+        for row in lines(path):
             record: dict[str, Any] = {}
             try:
-                record = parse_object(line.content)
-                qid = _id(record)
-                if qid in judged:
-                    found = tuple(positives.get(qid, ()))
-                    yield part, Sample(qid, _text(record), task=self.tasks[0].name, positives=found)
+                record = parse_object(row.content)
+                qid = self._id(record)
+                if qid in positives and qid not in unknown:
+                    yield part, Sample(qid, _text(record), task=self.tasks[0].name, positives=tuple(positives[qid]))
             except InputError as wrong:
-                yield bad_sample(part, (path, line.number), _found_id(record), wrong)
+                yield bad_sample(part, (path, row.number), self._found_id(record), wrong)
 
     def _judged(self, split: str) -> Iterator[Qrel]:
+        return (judged for _, judged in self._judged_lines(split))
+
+    def _judged_lines(self, split: str) -> Iterator[tuple[int, Qrel]]:
         path = self.root / "qrels" / QRELS[split]
         for line in lines(path):
             cells = line.content.decode(errors="replace").rstrip("\r\n").split("\t")
@@ -107,29 +133,37 @@ class BeirSource:
                 continue
             try:
                 qid, did, relevance = cells
-                yield qid, did, int(relevance), MBEIR_ID
+                yield line.number, (self._prefix + qid, self._prefix + did, int(relevance), MBEIR_ID)
             except ValueError:
                 fix = "write three columns with tabs between: query-id, corpus-id, score"
                 raise InputError("is no line of BEIR's qrels", file=f"{path}:{line.number}", fix=fix) from None
 
+    def _has_document(self, did: str) -> bool:
+        known, name = self._known_documents, stable_id(did)
+        place = int(np.searchsorted(known, name))
+        return place < len(known) and int(known[place]) == name
+
+    @cached_property
+    def _known_documents(self) -> np.ndarray:
+        """Hashes of all documents' ids, sorted: 8 bytes each, where a set of the ids takes a hundred."""
+        return np.sort(np.fromiter((stable_id(did) for did in self._document_ids()), dtype=np.int64))
+
+    def _id(self, record: dict[str, Any]) -> str:
+        found = self._found_id(record)
+        if found is None:
+            raise InputError("lacks _id", fix="give every record an _id")
+        return found
+
+    def _found_id(self, record: dict[str, Any]) -> str | None:
+        found = record.get("_id")
+        return None if found is None or found == "" else f"{self._prefix}{found}"
+
     def _document_ids(self) -> Iterator[str]:
         for line in lines(self.root / "corpus.jsonl"):
             try:
-                yield _id(parse_object(line.content))
+                yield self._id(parse_object(line.content))
             except InputError:
                 continue
-
-
-def _id(record: dict[str, Any]) -> str:
-    found = _found_id(record)
-    if found is None:
-        raise InputError("lacks _id", fix="give every record an _id")
-    return found
-
-
-def _found_id(record: dict[str, Any]) -> str | None:
-    found = record.get("_id")
-    return None if found is None or found == "" else str(found)
 
 
 def _text(record: dict[str, Any]) -> str:
