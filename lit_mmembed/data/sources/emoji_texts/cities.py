@@ -106,7 +106,7 @@ def _told(cities: Sequence[City], seed: int) -> list[list[Told]]:
 
 
 def _apart(group: Iterable[Told]) -> list[Told]:
-    """Keep the cities of one name whose facts all differ: one country twice, or twins on a border, cannot be told apart."""
+    """Keep the cities of one name whose facts all differ: two of one country, or twins on a border, look the same."""
     kept: list[Told] = []
     taken: set[tuple[str, str]] = set()
     for told in group:
