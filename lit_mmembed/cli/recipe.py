@@ -12,7 +12,8 @@ A recipe:
       data: {command: shard, shared: true, arguments: {source: mbeir, root: ..., out: "${folder}/shards"}}
       rand: {command: fit, config: [a.yaml], arguments: {data.path: "${stage:data}/shards"}}
 
-`${folder}` is the stage's own folder, `${stage:NAME}` an earlier stage's, `${seed}` the seed, `${run_dir}` OUT/NAME.
+`${folder}` is the stage's own folder, `${stage:NAME}` that of a stage it reads, which runs before it; `${seed}` is the
+seed, `${run_dir}` OUT/NAME.
 A `shared` stage is run once for all seeds and variants. One with `always: true` is run every time, after the others:
 the report, also in a recipe that adds stages to its base.
 
@@ -26,38 +27,20 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from lit_mmembed import __version__
 from lit_mmembed.cli.execution import execute
+from lit_mmembed.cli.resolving import Stage, resolve
 from lit_mmembed.errors import InputError
-from lit_mmembed.files import content_hash, file_hash, read_json, write_json
+from lit_mmembed.files import read_json, write_json
 from lit_mmembed.record import run_record
 
 DONE = "stage.json"
 STARTED = "started.json"
-STAGE_KEYS = {"command", "config", "arguments", "labels", "shared", "always"}
-
-
-@dataclass
-class Stage:
-    """One resolved stage."""
-
-    name: str
-    command: str
-    folder: Path
-    arguments: dict[str, Any]
-    config: list[str] = field(default_factory=list)
-    labels: dict[str, Any] = field(default_factory=dict)
-    always: bool = False
-    needs: tuple[str, ...] = ()
-    fingerprint: str = ""
 
 
 def run(
@@ -85,6 +68,7 @@ def run(
     for number, stage in enumerate(stages.values(), 1):
         title = f"[{number}/{len(stages)}] {stage.name} ({stage.command})"
         if _is_done(stage):
+            _relabel(stage)
             print(f"{title}: done before", flush=True)
             continue
         print(f"{title} -> {stage.folder}", flush=True)
@@ -118,80 +102,14 @@ def changed(content: DictConfig, changes: Sequence[str]) -> DictConfig:
     """Return a recipe with KEY=VALUE set; InputError where it has no such key."""
     for change in changes:
         key, equals, value = change.partition("=")
-        if not equals or OmegaConf.select(content, key.rpartition(".")[0] or key) is None:
+        parent, _, name = key.rpartition(".")
+        where = OmegaConf.select(content, parent or key)
+        if not equals or where is None or (parent == "vars" and name not in where):
             raise InputError(
                 f"--set {change}: there is no {key!r} to set", fix="KEY=VALUE, as in vars.root=/data/M-BEIR"
             )
         OmegaConf.update(content, key, yaml.safe_load(value))
     return content
-
-
-def resolve(content: DictConfig, *, seed: int, out: Path, file: Path) -> dict[str, Stage]:
-    """Fill in folders, variables and fingerprints of every stage, in the recipe's order."""
-    run_dir = out / content.name
-    variant = str(content.get("variant", "main"))
-    stages: dict[str, Stage] = {}
-    for name in sorted(content.stages, key=lambda name: bool(content.stages[name].get("always"))):
-        where = f"stage {name}"
-        given = content.stages[name]
-        unknown = set(given) - STAGE_KEYS
-        if unknown or "command" not in given:
-            raise InputError(
-                f"unknown keys {sorted(unknown)}" if unknown else "`command` is missing",
-                file=file,
-                record=where,
-                fix=f"a stage has {sorted(STAGE_KEYS)}",
-            )
-        scope = "shared" if given.get("shared") else f"seed{seed}/{variant}"
-        folder = run_dir / scope / name
-        context = {"vars": content.get("vars", {}), "seed": seed, "run_dir": str(run_dir)}
-        try:
-            needs, named = _resolved(given, context, {**{n: f"<{n}>" for n in stages}}, "<folder>")
-            _, real = _resolved(given, context, {n: str(s.folder) for n, s in stages.items()}, str(folder))
-        except (OmegaConfBaseException, KeyError) as wrong:
-            fix = "a stage may name ${vars.NAME} and ${stage:NAME} of an earlier stage"
-            raise InputError(f"cannot be resolved: {wrong}", file=file, record=where, fix=fix) from None
-        labels = {**OmegaConf.to_container(content.get("labels", OmegaConf.create())), **real.get("labels", {})}  # type: ignore[dict-item]
-        stages[name] = Stage(
-            name=name,
-            command=real["command"],
-            folder=folder,
-            arguments=real.get("arguments", {}),
-            config=real.get("config", []),
-            labels={**labels, "seed": seed},
-            always=bool(real.get("always", False)),
-            needs=needs,
-            fingerprint=_fingerprint(named, seed, [stages[need].fingerprint for need in needs], file),
-        )
-    return stages
-
-
-def _resolved(
-    given: DictConfig, context: dict[str, Any], folders: dict[str, str], own: str
-) -> tuple[tuple[str, ...], dict[str, Any]]:
-    needs: dict[str, None] = {}
-
-    def folder_of(name: str) -> str:
-        needs[name] = None
-        return folders[name]
-
-    OmegaConf.register_resolver("stage", folder_of, replace=True)
-    whole = OmegaConf.create({**context, "folder": own, "this": given})
-    resolved: Any = OmegaConf.to_container(whole, resolve=True)
-    return tuple(needs), resolved["this"]
-
-
-def _fingerprint(stage: dict[str, Any], seed: int, inputs: list[str], file: Path) -> str:
-    configs = {}
-    for config in stage.get("config", []):
-        if not Path(config).exists():
-            raise InputError(
-                f"configuration {config} does not exist", file=file, fix="paths are relative to where you are"
-            )
-        configs[config] = file_hash(config)
-    seeded = None if stage.get("shared") else seed
-    relevant = {key: stage.get(key) for key in ("command", "arguments", "config")}
-    return content_hash({**relevant, "configs": configs, "seed": seeded, "inputs": inputs, "version": __version__})
 
 
 def _is_done(stage: Stage) -> bool:
@@ -215,6 +133,14 @@ def _run_stage(stage: Stage, seed: int, stages: dict[str, Stage]) -> None:
             "record": run_record(seed=seed),
         },
     )
+
+
+def _relabel(stage: Stage) -> None:
+    """Write down what the recipe calls a finished stage now: its labels say what the report makes of it."""
+    mark = stage.folder / DONE
+    content = read_json(mark)
+    if (content["name"], content["labels"]) != (stage.name, stage.labels):
+        write_json(mark, {**content, "name": stage.name, "labels": stage.labels})
 
 
 @contextmanager

@@ -129,3 +129,29 @@ def test_a_change_of_what_the_recipe_does_not_have_is_refused(story):
         assert refused.status == 2
         assert change.split("=")[0] in refused.err
         assert len(refused.err.splitlines()) == 1
+
+
+def test_a_stage_runs_after_those_it_reads_whatever_the_order_in_the_file(story):
+    content = yaml.safe_load(story.read_text())
+    content["stages"] = dict(reversed(content["stages"].items()))
+    story.write_text(yaml.safe_dump(content, sort_keys=False))
+    assert run(story) == ["data", "negatives", "tokenizer", "last"]
+
+
+def test_stages_that_read_each_other_are_refused(story):
+    content = yaml.safe_load(story.read_text())
+    content["stages"]["data"]["arguments"]["root"] = "${stage:negatives}/x"
+    story.write_text(yaml.safe_dump(content, sort_keys=False))
+    ran = mmembed("run", story, "--out", story.parent / "runs")
+    assert ran.status == 2 and "stages read each other" in ran.err
+    assert "data reads negatives reads data" in ran.err
+
+
+def test_another_label_is_written_down_without_running_the_stage_again(story):
+    run(story)
+    content = yaml.safe_load(story.read_text())
+    content["stages"]["negatives"]["labels"] = {"model": "control"}
+    story.write_text(yaml.safe_dump(content, sort_keys=False))
+    assert run(story) == ["last"]
+    marks = list(story.parent.rglob("negatives/stage.json"))
+    assert [json.loads(mark.read_text())["labels"]["model"] for mark in marks] == ["control"]
