@@ -89,7 +89,7 @@ def rules_applied(
     """The rules given, or the paper's two without those whose kind is kept.
 
     Raises:
-        InputError: there is none; two have one kind; one was given whose kind is kept.
+        InputError: there is none; two have one kind; one was given whose kind is kept; settings make no sense.
     """
     from lit_mmembed.mining.rules import paper_rules
 
@@ -98,6 +98,7 @@ def rules_applied(
     if not kinds:
         raise InputError("nothing is left to mine: every kind is kept", fix="keep fewer kinds, or name other rules")
     for place, kind in enumerate(kinds):
+        applied[place].check()
         if kind in kept:
             raise InputError(f"{kind} is mined and kept at once", fix="take it from the rules or from the kinds kept")
         if kind in kinds[:place]:

@@ -83,6 +83,9 @@ class NegativeRule(ABC):
         """What its filters removed, for the statistics; None of a rule without filters."""
         return None
 
+    def check(self) -> None:  # noqa: B027 - most rules take any setting
+        """Raise InputError where its settings make no sense: before mining, as jsonargparse hides a constructor's."""
+
     @property
     def settings(self) -> dict[str, Any]:
         """What it was made with, for the run record."""
@@ -157,9 +160,6 @@ class PositiveAware(NegativeRule):
         per_query: Negatives per ranking, at most; None keeps all.
         choose: Which of them: the `best` ranked, or `random` ones, drawn by the seed and the query's id alone.
         seed: Of the draws.
-
-    Raises:
-        InputError: no limit is set, or one is out of its range.
     """
 
     kind = "positive_aware"
@@ -176,19 +176,22 @@ class PositiveAware(NegativeRule):
         choose: Literal["best", "random"] = "best",
         seed: int = 0,
     ) -> None:
-        if margin is None and fraction is None and max_score is None:
-            raise InputError("positive_aware has no limit", fix="give margin, fraction (e.g. 0.95) or max_score")
-        if margin is not None and not margin >= 0:
-            raise InputError(f"margin {margin} is negative", fix="give at least 0")
-        if fraction is not None and not 0 <= fraction <= 1:
-            raise InputError(f"fraction {fraction} is not a share", fix="give 0 to 1, e.g. 0.95")
-        if first < 1 or (last is not None and last < first):
-            raise InputError(f"ranks {first} to {last} are no window", fix="ranks count from 1, first to last")
-        if per_query is not None and per_query < 1:
-            raise InputError(f"{per_query} negatives per query are none", fix="give at least 1")
         self.margin, self.fraction, self.max_score = margin, fraction, max_score
         self.first, self.last = first, last
         self.per_query, self.choose, self.seed = per_query, choose, seed
+
+    def check(self) -> None:
+        """Refuse it without a limit, and a limit out of its range."""
+        if self.margin is None and self.fraction is None and self.max_score is None:
+            raise InputError("positive_aware has no limit", fix="give margin, fraction (e.g. 0.95) or max_score")
+        if self.margin is not None and not self.margin >= 0:
+            raise InputError(f"margin {self.margin} is negative", fix="give at least 0")
+        if self.fraction is not None and not 0 <= self.fraction <= 1:
+            raise InputError(f"fraction {self.fraction} is not a share", fix="give 0 to 1, e.g. 0.95")
+        if self.first < 1 or (self.last is not None and self.last < self.first):
+            raise InputError(f"ranks {self.first} to {self.last} are no window", fix="count from 1, first to last")
+        if self.per_query is not None and self.per_query < 1:
+            raise InputError(f"{self.per_query} negatives per query are none", fix="give at least 1")
 
     def select(self, ranking: Retrieved) -> np.ndarray:
         """Return the ranks of the documents that survive the filters, `per_query` of them at most."""

@@ -178,4 +178,4 @@ def test_what_each_filter_removes_is_told_apart() -> None:
 )
 def test_settings_without_a_sense_are_refused(settings, message) -> None:
     with pytest.raises(InputError, match=message):
-        PositiveAware(**settings)
+        PositiveAware(**settings).check()

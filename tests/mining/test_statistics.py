@@ -5,6 +5,7 @@ import json
 import pytest
 
 from lit_mmembed.mining.miner import mine, random_negatives
+from lit_mmembed.mining.rules import PositiveAware
 
 
 def write_lines(path, records):
@@ -94,3 +95,29 @@ def test_a_positive_below_the_depth_has_a_rank_but_is_not_in_the_top(counted) ->
     row = json.loads((counted / "s.json").read_text())["tasks"]["mscoco_task0"]
     assert row["positive_in_depth"] == pytest.approx(1 / 3)
     assert row["median_positive_rank"] == 2.0
+
+
+def test_statistics_say_what_the_filters_removed_and_from_how_many_queries_everything(counted) -> None:
+    """Scores fall from 9 by 1; of task 0 the filters look at document 2 of 9:1 and documents 1 and 3 of 9:2."""
+    files = (counted / "run", counted / "q.jsonl", counted / "c.jsonl", counted / "n")
+    rules = [PositiveAware(margin=1.5, max_score=6.5)]
+    mine(*files, rules=rules, statistics=counted / "s.json")
+    row = json.loads((counted / "s.json").read_text())["tasks"]["mscoco_task0"]
+    assert {name: value for name, value in row.items() if "positive_aware" in name} == {
+        "positive_aware_considered": pytest.approx(4 / 3),  # and document 1 of 9:4
+        "positive_aware_removed_by_margin": 1 / 2,  # 1 below the positive: document 2 of 9:1, document 1 of 9:2
+        "positive_aware_removed_by_no_positive": 1 / 4,  # document 1 of 9:4
+        "positive_aware_removed_by_max_score": 1 / 2,  # the scores 8 and 9; document 2 of 9:1 has 6
+        "positive_aware_without_positive": pytest.approx(1 / 3),
+        "positive_aware_without_survivor": pytest.approx(2 / 3),
+        "with_positive_aware": pytest.approx(1 / 3),  # 9:2, document 3
+    }
+    assert row["with_either"] == pytest.approx(1 / 3)
+
+
+def test_filters_that_had_nothing_to_look_at_removed_no_share(counted) -> None:
+    (counted / "run").write_text("9:2 Q0 9:2 1 1 x\n")
+    files = (counted / "run", counted / "q.jsonl", counted / "c.jsonl", counted / "n")
+    mine(*files, rules=[PositiveAware(fraction=0.9)], statistics=counted / "s.json")
+    row = json.loads((counted / "s.json").read_text())["tasks"]["mscoco_task0"]
+    assert (row["positive_aware_considered"], row["positive_aware_removed_by_fraction"]) == (0, None)
