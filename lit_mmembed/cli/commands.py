@@ -18,9 +18,10 @@ STAGES = {
     "search": "find the best documents of each query: a ranking from two stores",
     "mine": "take hard negatives from a ranking",
     "evaluate": "score a ranking against qrels, or a model on a data directory",
-    "compare": "test whether two rankings differ",
+    "compare": "compare systems by task, over seeds: intervals, tests, queries won and lost",
     "report": "write the page of a run folder",
     "run": "run the stages of a recipe, going on where it stopped",
+    "sweep": "try the settings of a W&B sweep file, without a server",
     "plan": "memory and time of a fit or a recipe before it is started",
     "doctor": "look at this machine and say what would not work",
 }

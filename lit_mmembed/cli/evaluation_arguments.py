@@ -29,17 +29,47 @@ def evaluate(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--out", type=Path, help="with --data: folder for run.parquet and scores.jsonl")
     stage.add_argument("--index", choices=("exact", "faiss"), default="exact", help="with --data: how to search")
     stage.add_argument("--depth", type=int, default=50, help="with --data: documents per query")
+    _mteb_flags(stage)
     model_flags(stage)
+
+
+def _mteb_flags(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument(
+        "--mteb",
+        nargs="+",
+        metavar="TASK",
+        help="with --model and --out: tasks of the library mteb; mteb15, mbeir, or local for those of --data",
+    )
+    stage.add_argument(
+        "--mteb-prompts", choices=("paper", "mteb", "none"), default="paper", help="with --mteb: whose instructions"
+    )
+    stage.add_argument("--mteb-splits", nargs="+", metavar="SPLIT", help="with --mteb: only these splits")
+    stage.add_argument(
+        "--lengths", type=int, nargs=2, metavar=("QUERY", "DOCUMENT"), help="with --mteb: tokens at most, 128 512"
+    )
+    stage.add_argument("--keep-stores", action="store_true", help="with --mteb: keep the stores of scored tasks")
 
 
 def compare(stages: argparse._SubParsersAction) -> None:
     """`mmembed compare`."""
-    stage = _stage(stages, "compare", "Test whether two rankings differ: a paired randomisation test over queries.")
-    stage.add_argument("--runs", type=Path, nargs=2, required=True, metavar=("A", "B"), help="two rankings")
-    stage.add_argument("--qrels", type=Path, required=True, help="qrels")
-    stage.add_argument("--metric", default="hit", help="hit, recall, ndcg, map or mrr")
-    stage.add_argument("--k", type=int, default=5, help="cut-off")
-    stage.add_argument("--seed", type=int, default=0, help="seed of the resampling")
+    about = "Compare systems on the same queries, by task: intervals over seeds and queries, and a paired test."
+    stage = _stage(stages, "compare", about)
+    stage.add_argument(
+        "systems",
+        nargs="*",
+        metavar="[NAME=]FOLDER[,FOLDER...]",
+        help="the base, then others: evaluations (OUT of `mmembed evaluate --model`), several for the seeds of one, or "
+        "run folders; '*' is allowed. Without a name, evaluations of one run that differ in the seed alone are joined",
+    )
+    stage.add_argument("--data", type=Path, help="data directory, where the runs do not say where it is")
+    stage.add_argument("--pool", choices=("global", "local"), default="global", help="which pool was searched")
+    stage.add_argument("--out", type=Path, help="folder for index.html, comparison.md, comparison.csv, comparison.json")
+    stage.add_argument("--runs", type=Path, nargs=2, metavar=("A", "B"), help="in place of folders: two rankings")
+    stage.add_argument("--qrels", type=Path, help="with --runs: qrels")
+    stage.add_argument("--metric", help="hit, recall, ndcg, map, mrr or modality_accuracy (default: hit)")
+    stage.add_argument("--k", type=int, help="cut-off (default: each task's own; with --runs: 5)")
+    stage.add_argument("--samples", type=int, default=10_000, help="draws of the intervals and of p")
+    stage.add_argument("--seed", type=int, default=0, help="seed of the draws")
 
 
 def report(stages: argparse._SubParsersAction) -> None:

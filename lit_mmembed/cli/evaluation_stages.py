@@ -5,10 +5,17 @@ from __future__ import annotations
 import argparse
 
 from lit_mmembed.cli.model_stages import require
+from lit_mmembed.errors import InputError
 
 
 def evaluate(flags: argparse.Namespace) -> None:
     """`mmembed evaluate`."""
+    if flags.mteb:
+        require(flags, "model", "out")
+        from lit_mmembed.cli.mteb_stage import evaluate_mteb
+
+        evaluate_mteb(flags)
+        return
     if flags.model or flags.stores:
         require(flags, "data", "out")
         from lit_mmembed.cli.encoding import evaluate_model
@@ -35,11 +42,40 @@ def evaluate(flags: argparse.Namespace) -> None:
 
 def compare(flags: argparse.Namespace) -> None:
     """`mmembed compare`."""
+    if flags.systems and (flags.runs or flags.qrels):
+        raise InputError("`mmembed compare` takes folders, or --runs with --qrels, not both", fix="leave one out")
+    if flags.runs or flags.qrels:
+        require(flags, "runs", "qrels")
+        _compare_rankings(flags)
+        return
+    from lit_mmembed.cli.tables import print_notes, print_table
+    from lit_mmembed.evaluation.comparison import compare_runs, write_comparison
+    from lit_mmembed.evaluation.comparison.tables import explanations_of, findings_of, tables_of
+
+    comparison = compare_runs(
+        flags.systems,
+        data=flags.data,
+        pool=flags.pool,
+        metric=flags.metric,
+        k=flags.k,
+        samples=flags.samples,
+        seed=flags.seed,
+    )
+    for table in tables_of(comparison):
+        print_table(table)
+    print_notes([*findings_of(comparison), *explanations_of(comparison)])
+    if flags.out:
+        print(write_comparison(comparison, flags.out))
+
+
+def _compare_rankings(flags: argparse.Namespace) -> None:
+    """Two ranking files, without a data directory."""
     from lit_mmembed.cli.tables import print_comparison
-    from lit_mmembed.evaluation.compare import compare as compare_runs
+    from lit_mmembed.evaluation.compare import compare as compare_rankings
 
     a, b = flags.runs
-    print_comparison(compare_runs(a, b, flags.qrels, metric=flags.metric, k=flags.k, seed=flags.seed))
+    options = {"metric": flags.metric or "hit", "k": 5 if flags.k is None else flags.k, "samples": flags.samples}
+    print_comparison(compare_rankings(a, b, flags.qrels, seed=flags.seed, **options))
 
 
 def report(flags: argparse.Namespace) -> None:

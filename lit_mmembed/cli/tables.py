@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lit_mmembed.types import Score
+
+if TYPE_CHECKING:
+    from lit_mmembed.evaluation.report.table import Table as ReportTable
+
+WIDTH = 100
 
 
 def print_scores(scores: Iterable[Score]) -> None:
@@ -42,3 +47,27 @@ def print_comparison(rows: Iterable[Any]) -> None:
         table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in fields.values()))
     if table is not None:
         Console(width=max(100, 14 * len(table.columns))).print(table)
+
+
+def print_table(shown: ReportTable) -> None:
+    """Print a table of a report or of a comparison under its title."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", title=Text(shown.title), title_justify="left")
+    for head in shown.head:
+        table.add_column(Text(" ".join(filter(None, (head.group, head.label)))), justify="right", no_wrap=True)
+    for line in shown.lines:
+        label = f"{line.label} ({line.detail})" if line.detail else line.label
+        cells = (" ".join(filter(None, (cell.text, cell.detail))) for cell in line.cells)
+        table.add_row(Text(label, style="bold" if line.is_average else ""), *(Text(cell) for cell in cells))
+    Console(width=max(WIDTH, 40 + 26 * len(shown.head))).print(table)
+
+
+def print_notes(lines: Iterable[str]) -> None:
+    """Print sentences, broken where a line is full."""
+    from textwrap import fill
+
+    for line in lines:
+        print(fill(line, WIDTH))
