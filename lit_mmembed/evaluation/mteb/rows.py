@@ -1,0 +1,167 @@
+"""A corpus or the queries of an mteb task as rows to embed; nothing of them is held in memory but lengths."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lit_mmembed.data.rows import GivenRow
+from lit_mmembed.evaluation.mteb.prompts import Asked
+from lit_mmembed.types import EncoderRow, Modality, Side
+
+TEXTS = {Side.CANDIDATE: ("title", "text"), Side.QUERY: ("text", "instruction")}
+"""Columns that mteb joins with a blank: a title goes before the text, a query's own instruction behind it."""
+AT_A_TIME = 1 << 16
+MAGIC = (b"\xff\xd8", b"\x89PNG", b"RIFF")
+"""What JPEG, PNG and WebP begin with; other images are encoded again as PNG."""
+
+
+class TaskRows:
+    """A map-style dataset of (row, EncoderRow) over a `datasets.Dataset` with the columns id, text, title, image, ...
+
+    Args:
+        table: mteb's corpus or queries.
+        side: Which of the two.
+        modalities: mteb's names of what the task has on this side: columns of others are not read.
+        asked: The instruction of queries.
+        rows: [m] rows of the table; None means all.
+        length: Tokens at most; None: the encoder's own limit.
+        reserved: What no text may spell (the image's placeholder): it is written with a blank inside.
+    """
+
+    def __init__(
+        self,
+        table: Any,
+        side: Side,
+        modalities: Sequence[str],
+        *,
+        asked: Asked | None = None,
+        rows: np.ndarray | None = None,
+        length: int | None = None,
+        reserved: str | None = None,
+    ) -> None:
+        self.table = _undecoded(table)
+        self.side = side
+        self.texts = [name for name in TEXTS[side] if "text" in modalities and name in table.column_names]
+        self.image = "image" in modalities and "image" in table.column_names
+        self.asked = asked if side is Side.QUERY else None
+        self._some = rows is not None
+        self.rows = np.arange(len(table)) if rows is None else np.asarray(rows)
+        self.length, self.reserved = length, reserved
+        self.characters, self._has_image = self._scanned()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[int, EncoderRow]:
+        record = self.table[int(self.rows[index])]
+        given = GivenRow(self._text(record), encoded_image(record["image"]) if self.image else None)
+        instruction, task = (None, None) if self.asked is None else (self.asked.instruction, self.asked.task)
+        row = given.load(self.side, instruction, task)
+        return index, EncoderRow(row.text, row.image, row.side, row.instruction, row.task, self.length)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """[n] object array of str."""
+        return np.array([str(name) for name in self.table["id"][:]], dtype=object)[self.rows]
+
+    @property
+    def images(self) -> np.ndarray:
+        """[n] bool: which rows have an image."""
+        return self._has_image
+
+    @property
+    def blank(self) -> np.ndarray:
+        """[n] bool: rows with neither text nor image; some corpora have them."""
+        return (self.characters == 0) & ~self._has_image
+
+    @property
+    def modality(self) -> np.ndarray:
+        """[n] int8 modality codes; a blank row counts as text."""
+        codes = np.where(self.characters > 0, Modality.IMAGE_TEXT.code, Modality.IMAGE.code)
+        return np.where(self._has_image, codes, Modality.TEXT.code).astype(np.int8)
+
+    def _text(self, record: Mapping[str, Any]) -> str | None:
+        text = joined(record, self.texts)
+        return tidy(text.strip() if self.side is Side.CANDIDATE else text, self.reserved)
+
+    def _scanned(self) -> tuple[np.ndarray, np.ndarray]:
+        """[n] characters of each row's text (exact where it has any) and [n] whether it has an image."""
+        columns = [*self.texts, *(["image"] if self.image else [])]
+        characters, images = [np.zeros(0, np.int64)], [np.zeros(0, bool)]
+        if not columns:
+            return np.zeros(len(self.rows), np.int64), np.zeros(len(self.rows), bool)
+        arrow = self.table.select_columns(columns).with_format("arrow")
+        for start in range(0, len(self.rows), AT_A_TIME):
+            part: Any = self.rows[start : start + AT_A_TIME]
+            table = arrow[part if self._some else slice(start, start + len(part))]
+            characters.append(sum((_lengths(table[name]) for name in self.texts), np.zeros(len(part), np.int64)))
+            images.append(_present(table["image"]) if self.image else np.zeros(len(part), bool))
+        return np.concatenate(characters), np.concatenate(images)
+
+
+def joined(record: Mapping[str, Any], columns: Sequence[str]) -> str:
+    """Join a record's texts as mteb does; a conversation becomes "role: content; role: content", instruction first."""
+    parts = [record[name] for name in columns if record.get(name)]
+    if parts and isinstance(parts[0], list):
+        turns = [turn if isinstance(turn, str) else f"{turn['role']}: {turn['content']}" for turn in parts[0]]
+        parts = [*parts[1:], "; ".join(turns)]
+    return " ".join(parts)
+
+
+def tidy(text: str, reserved: str | None) -> str | None:
+    """The text with a reserved word broken in two; None where there is nothing but blanks."""
+    if not text.strip():
+        return None
+    if reserved and reserved in text:
+        text = text.replace(reserved, f"{reserved[:1]} {reserved[1:]}")
+    return text
+
+
+def encoded_image(image: Any) -> Any:
+    """The bytes of an image's file, as the data set has them; else the picture itself, which `GivenRow` encodes."""
+    from PIL import Image
+
+    if isinstance(image, Mapping):
+        image = image.get("bytes") or (_file(image["path"]) if image.get("path") else None)
+    if isinstance(image, bytes) and not image.startswith(MAGIC):
+        picture = Image.open(io.BytesIO(image))
+        return picture.convert("RGB")
+    return image
+
+
+def _file(path: str) -> bytes:
+    from pathlib import Path
+
+    return Path(path).read_bytes()
+
+
+def _undecoded(table: Any) -> Any:
+    """Read images as their files' bytes: pixels would be encoded again, and are not what training saw."""
+    from datasets import Image
+
+    if "image" in table.column_names and isinstance(table.features["image"], Image):
+        return table.cast_column("image", Image(decode=False))
+    return table
+
+
+def _lengths(column: pa.ChunkedArray) -> np.ndarray:
+    """[n] characters without outer blanks; of a conversation, 200 a turn."""
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        lengths = pc.multiply(pc.list_value_length(column), 200)
+    else:
+        lengths = pc.utf8_length(pc.utf8_trim_whitespace(column.cast(pa.large_string())))
+    return pc.fill_null(lengths, 0).to_numpy().astype(np.int64)
+
+
+def _present(column: pa.ChunkedArray) -> np.ndarray:
+    valid = column.is_valid()
+    if pa.types.is_struct(column.type):
+        inside = [pc.struct_field(column, name).is_valid() for name in ("bytes", "path")]
+        valid = pc.and_(valid, pc.or_(*inside))
+    return valid.to_numpy()
