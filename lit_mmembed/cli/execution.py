@@ -14,7 +14,7 @@ from lit_mmembed.errors import InputError
 
 RESUME_FILE = "resume.ckpt"
 RESUMABLE = ("fit", "pretrain")
-POSITIONAL = {"report": ("run_dir",)}
+POSITIONAL = {"report": ("run_dir",), "compare": ("systems",)}
 
 
 def execute(command: str, arguments: dict[str, Any], *, config: list[str], folder: Path, seed: int) -> None:
@@ -35,13 +35,13 @@ def execute(command: str, arguments: dict[str, Any], *, config: list[str], folde
 
 def stage_flags(command: str, arguments: dict[str, Any]) -> list[str]:
     """Turn {"k_prime": 45, "k": [1, 5]} into ["--k-prime", "45", "--k", "1", "5"]; null and false are left out."""
-    flags = [str(arguments[name]) for name in POSITIONAL.get(command, ())]
+    flags = [str(item) for name in POSITIONAL.get(command, ()) for item in _listed(arguments[name])]
     for name, value in arguments.items():
         if value is None or value is False or name in POSITIONAL.get(command, ()):
             continue
         flags.append(f"--{name.replace('_', '-')}")
         if value is not True:
-            flags += [str(item) for item in (value if isinstance(value, list) else [value])]
+            flags += [str(item) for item in _listed(value)]
     return flags
 
 
@@ -57,6 +57,10 @@ def lightning_flags(
     if command in RESUMABLE and (folder / RESUME_FILE).exists():
         flags.append(f"--ckpt_path={folder / RESUME_FILE}")
     return flags
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _run_lightning(flags: list[str]) -> None:

@@ -146,7 +146,7 @@ def test_several_pairs_have_a_legend_and_a_gallery_each(tmp_path) -> None:
     study = write_study(tmp_path / "toy", models=("M_rand", "control", "M_hard"), seeds=(0,))
     runs = [folder for model in ("M_rand", "control", "M_hard") for folder in evaluations(study, model, (0,))]
     page = write_comparison(compare_runs(runs, samples=50), tmp_path / "out").read_text()
-    assert "<h1>2 comparisons</h1>" in page
+    assert "<h1>control, M_hard against M_rand</h1>" in page
     assert page.count('class="s1"') >= 2
     assert {tuple(example["answers"])[1:] for example in Gallery(page).examples} == {
         ("M_rand", "control"),

@@ -14,7 +14,7 @@ from lit_mmembed.evaluation.report.provenance import SHORT
 from lit_mmembed.evaluation.report.table import NONE
 from lit_mmembed.files import read_json
 
-RECORD_FILE = "record.json"
+RECORD_FILE, ENCODER_FILE = "record.json", "encoder.json"
 LONGEST = 240
 PLACES = ("folder", "seed_everything")
 """Settings that every run has for itself."""
@@ -53,17 +53,24 @@ def _settings(evaluation: Evaluated) -> dict[str, Any]:
         settings = {name: value for name, value in config.items() if name not in PLACES}
         training["config"] = _portable(settings, written_in)
     arguments = {n: v for n, v in evaluation.stage.arguments.items() if n not in ARGUMENTS_LEFT_OUT}
-    kept = {name: evaluation.record[name] for name in ("index", "depth", "versions") if name in evaluation.record}
+    kept = {
+        name: evaluation.record[name] for name in ("prompts", "index", "depth", "versions") if name in evaluation.record
+    }
     return {"training": training, "evaluation": {**kept, **arguments}}
 
 
 def _model_record(evaluation: Evaluated) -> Mapping[str, Any] | None:
-    """What the model folder says of its training."""
-    model = evaluation.stage.arguments.get("model")
-    if not model:
+    """What the model folder says of its training: the one evaluated, or RUN/model beside RUN/test with its weights."""
+    named = evaluation.stage.arguments.get("model")
+    model = evaluation.run.locate(str(named)) if named else evaluation.folder.parent / "model"
+    if not (model / RECORD_FILE).exists() or not (named or _has_weights(model, evaluation)):
         return None
-    record = evaluation.run.locate(str(model)) / RECORD_FILE
-    return read_json(record) if record.exists() else None
+    return read_json(model / RECORD_FILE)
+
+
+def _has_weights(model: Path, evaluation: Evaluated) -> bool:
+    encoder, recorded = model / ENCODER_FILE, evaluation.record.get("weights_hash")
+    return encoder.exists() and recorded is not None and read_json(encoder).get("weights_hash") == recorded
 
 
 def _portable(tree: Any, folder: str) -> Any:

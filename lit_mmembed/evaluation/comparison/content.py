@@ -23,6 +23,8 @@ from lit_mmembed.evaluation.report.pictures import Pictures
 from lit_mmembed.evaluation.report.provenance import SHORT
 from lit_mmembed.evaluation.report.table import Table
 
+MOST_IN_TITLE = 3
+
 
 @dataclass(frozen=True)
 class Content:
@@ -49,7 +51,7 @@ def content_of(comparison: Comparison) -> Content:
     examples = examples_of(pairs, comparison.judgements, comparison.judged, pictures)
     titles = list(dict.fromkeys(pair.title for pair in pairs))
     return Content(
-        title=titles[0] if len(titles) == 1 else f"{len(titles)} comparisons",
+        title=_title(comparison),
         sentence=_sentence(comparison),
         findings=findings_of(comparison),
         figures=[_figure(comparison, what) for what in comparison.measures],
@@ -62,6 +64,13 @@ def content_of(comparison: Comparison) -> Content:
         facts=_facts(comparison),
         missing=_missing(comparison, examples),
     )
+
+
+def _title(comparison: Comparison) -> str:
+    pairs = comparison.pairing.pairs
+    if len({pair.base.name for pair in pairs}) > 1 or len(pairs) > MOST_IN_TITLE:
+        return f"{len(pairs)} comparisons"
+    return f"{', '.join(pair.other.name for pair in pairs)} against {pairs[0].base.name}"
 
 
 def _figure(comparison: Comparison, what: Measure) -> Figure:

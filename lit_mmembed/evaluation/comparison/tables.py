@@ -20,8 +20,8 @@ MEAN = "avg_all"
 SHORT_NAMES = {MODALITY_ACCURACY: "M.A."}
 P_EXPLAINED = (
     "p: paired randomisation test over queries, on each query's mean over seeds; in brackets after Holm, over the "
-    "tasks and over the averages. It speaks of these trained models, not of training them again. *: below 0.05 after "
-    "Holm, and 0 lies outside of the interval."
+    "tasks and over the averages of a table. It speaks of these trained models, not of training them again. *: below "
+    "0.05 after Holm, and 0 lies outside of the interval."
 )
 MANY_SEEDS = (
     "Brackets: 95 % interval over queries and seeds: queries drawn with replacement, alike for both systems; for the "

@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lit_mmembed.evaluation.report.collect import Evaluation, Run, Stage
 from lit_mmembed.evaluation.report.table import Cell, Head, Line, Table
@@ -15,7 +15,7 @@ from lit_mmembed.evaluation.report.tables import column_label
 CONFIG_FILE = "config.yaml"
 SHORT = 12
 LIGHTNING = ("fit", "validate", "test", "predict")
-POSITIONAL = ("run_dir",)
+POSITIONAL = ("run_dir", "systems")
 
 
 class Config(NamedTuple):
@@ -57,18 +57,22 @@ def command_of(stage: Stage, made_in: str) -> list[str]:
         words += [f"--seed_everything={stage.seed}", f"--folder={made_in}/{stage.place}"]
         given = stage.arguments.items()
         return words + [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in given]
-    words += [str(stage.arguments[name]) for name in POSITIONAL if name in stage.arguments]
+    words += [str(item) for name in POSITIONAL for item in _listed(stage.arguments.get(name, []))]
     for name, value in stage.arguments.items():
         if value is None or value is False or name in POSITIONAL:
             continue
         words.append(f"--{name.replace('_', '-')}")
-        words += [] if value is True else [str(item) for item in (value if isinstance(value, list) else [value])]
+        words += [] if value is True else [str(item) for item in _listed(value)]
     return words
 
 
 def record_of(evaluation: Evaluation) -> dict[str, object]:
     """The run record of a result: every score of a file has the same."""
     return dict(evaluation.scores[0].record) if evaluation.scores else {}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
