@@ -12,6 +12,7 @@ from lit_mmembed.cli.arguments import parser
 from lit_mmembed.cli.commands import LIGHTNING, STAGES
 from lit_mmembed.cli.execution import lightning_flags, stage_flags
 from lit_mmembed.cli.recipe import Stage, load, resolve
+from tests.data.text_sets import write_words
 from tests.encoders.initial_folders import checkpoint
 from tests.tiny import ROOT, Tiny, done
 
@@ -20,8 +21,12 @@ CONTENTS = {file: yaml.safe_load((ROOT / file).read_text()) for file in FILES}
 RECIPES = [file for file in FILES if "stages" in CONTENTS[file] or "base" in CONTENTS[file]]
 MACHINES = [file for file in FILES if file.startswith("experiments/mbeir/machines/")]
 ENCODERS = [file for file in FILES if file.startswith("experiments/encoders/")]
-MADE_FROM_DATA = ("shard", "texts", "tokenizer")
-"""Commands whose stages all seeds share."""
+SWEEPS = [file for file in FILES if "method" in CONTENTS[file]]
+"""W&B's sweep files: tests/cli/test_sweep.py."""
+MADE_FROM_DATA = ("shard", "texts", "tokenizer", "convert")
+"""Commands whose stages all seeds share: they are made from what there is, without a draw."""
+CONTINUED = ("continual",)
+"""Fits that go on from M_hard, as the paper's continual stage does."""
 SMALL_ENCODER = "experiments/encoders/clip_sf_tiny.yaml"
 PLAIN = {
     "trainer.accelerator": "cpu",
@@ -51,6 +56,12 @@ def different_steps() -> list[tuple[str, str]]:
 STEPS = different_steps()
 
 
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text data directory: what a mixture's source is in small."""
+    return write_words(tmp_path_factory.mktemp("words") / "set")
+
+
 @pytest.fixture(autouse=True)
 def in_root(from_root: None) -> None:
     """Paths in experiments/ begin at the repository's root."""
@@ -58,7 +69,7 @@ def in_root(from_root: None) -> None:
 
 def test_every_file_is_a_recipe_or_a_configuration_that_a_recipe_names():
     named = {file for recipe in RECIPES for stage in stages_of(recipe).values() for file in stage.config}
-    assert set(RECIPES) | named | set(ENCODERS) | set(MACHINES) == set(FILES)
+    assert set(RECIPES) | named | set(ENCODERS) | set(MACHINES) | set(SWEEPS) == set(FILES)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -93,7 +104,9 @@ def test_seeds_share_the_data_and_nothing_that_is_trained(recipe):
 def test_m_hard_starts_from_the_weights_that_m_rand_started_from(recipe):
     """Section 5.1: not from M_rand's weights; what it has of M_rand is the file of negatives."""
     for name, stage in stages_of(recipe).items():
-        if stage.command == "fit":
+        if stage.command == "fit" and name in CONTINUED:
+            assert stage.arguments["model.weights"] == str(stages_of(recipe)["hard"].folder / "model")
+        elif stage.command == "fit":
             assert not any(
                 "weights" in argument and argument != "model.optimization.weight_decay" for argument in stage.arguments
             )
@@ -103,7 +116,7 @@ def test_m_hard_starts_from_the_weights_that_m_rand_started_from(recipe):
 
 
 @pytest.mark.parametrize(("recipe", "name"), STEPS, ids=[f"{Path(r).parent.name}/{Path(r).stem}:{n}" for r, n in STEPS])
-def test_every_fit_and_predict_of_a_recipe_takes_a_step(recipe, name, tiny: Tiny, tiny_run: Path, tmp_path):
+def test_every_fit_and_predict_of_a_recipe_takes_a_step(recipe, name, tiny: Tiny, tiny_run: Path, words, tmp_path):
     stage = stages_of(recipe, tmp_path)[name]
     config = [SMALL_ENCODER if file in ENCODERS else file for file in stage.config]
     given = {key: value for key, value in stage.arguments.items() if not key.startswith("model.encoder.")}
@@ -117,6 +130,9 @@ def test_every_fit_and_predict_of_a_recipe_takes_a_step(recipe, name, tiny: Tiny
         }
     if "data.negatives" in arguments:
         arguments["data.negatives"] = str(tiny_run / "negatives.parquet")
+    if "data.mixture" in arguments:
+        source = {"path": str(words), "negatives": "own" if "data.negatives" in arguments else None}
+        arguments["data.mixture"] = {"weights": arguments["data.mixture"]["weights"], "sources": [source]}
     if "model.weights" in arguments:
         arguments["model.weights"] = str(tiny_run / "model")
     if stage.command == "predict":
