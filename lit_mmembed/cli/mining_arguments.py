@@ -42,9 +42,7 @@ def _rules(stage: argparse.ArgumentParser) -> None:
     rules.add_argument("--first", type=int, help="positive_aware: best rank that is looked at; without: 1")
     rules.add_argument("--last", type=int, help="positive_aware: worst rank that is looked at; without: the last")
     rules.add_argument("--per-query", type=int, help="positive_aware: negatives per query, at most; without: all")
-    rules.add_argument(
-        "--choose", choices=("best", "random"), help="positive_aware: which of them; without: best"
-    )
+    rules.add_argument("--choose", choices=("best", "random"), help="positive_aware: which of them; without: best")
     rules.add_argument("--keep", type=Path, help="older NEGATIVES.parquet of the same data, some kinds of which stay")
     rules.add_argument("--keep-kinds", nargs="+", default=["wrong_modality"], help="with --keep: the kinds that stay")
 
