@@ -209,3 +209,16 @@ def test_a_seed_twice_and_settings_that_mean_nothing_are_refused(study) -> None:
     assert "metric 'hits' is unknown" in refused(a, b, metric="hits")
     assert "k 0 is no cut-off" in refused(a, b, k=0)
     assert "0 samples are too few" in refused(a, b, samples=0)
+
+
+def test_several_wordings_of_a_query_count_as_their_mean(copied) -> None:
+    a, b = (evaluations(copied, model, (0,))[0] for model in ("M_rand", "M_hard"))
+    both = {
+        f"{qid}#w{n}": dids
+        for n, model in enumerate(("M_rand", "M_hard"), 1)
+        for qid, dids in ranking_of(model, 0).items()
+    }
+    rows = [(qid, did, 9.0 - n) for qid, dids in both.items() for n, did in enumerate(dids)]
+    rewrite(b / "run.parquet", from_pairs(*zip(*rows, strict=True)))
+    row = rows_of(compare(a, b))[TASKS[0].name]
+    assert row.other == pytest.approx(mean(hit_of(model, 0, TASKS[0]) for model in ("M_rand", "M_hard")))

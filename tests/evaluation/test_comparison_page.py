@@ -7,10 +7,13 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from lit_mmembed.evaluation.comparison import compare_runs, write_comparison
 from lit_mmembed.evaluation.comparison.configuration import differing_settings
+from lit_mmembed.evaluation.comparison.queries import choose
+from lit_mmembed.evaluation.per_query import Group
 from lit_mmembed.types import stable_id
 from tests.evaluation.comparison_world import DEPTH, evaluations, gain_of, hit_of, mean, qids_of, rank_of, write_study
 from tests.evaluation.report_world import SCRIPT, TASKS, positive_of, ranking_of, tables_of
@@ -175,3 +178,11 @@ def test_importing_the_comparison_loads_nothing_heavy() -> None:
     heavy = "{'numpy', 'jinja2', 'matplotlib', 'PIL', 'torch', 'pyarrow'}"
     code = f"import sys, lit_mmembed.evaluation.comparison; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_queries_that_moved_alike_are_taken_by_the_hash_of_their_id() -> None:
+    qids = np.array([f"30:{n}" for n in range(9)], dtype=object)
+    gain = np.array([2.0, 2.0, 2.0, 3.0, 0.0, -1.0, -1.0, -1.0, 9.0])
+    won, lost = choose(gain, Group(TASKS[0], np.arange(8)), qids, 2)
+    assert won == [3, min((0, 1, 2), key=lambda row: stable_id(qids[row]))]
+    assert lost == sorted((5, 6, 7), key=lambda row: stable_id(qids[row]))[:2]
