@@ -38,12 +38,13 @@ def test_hidden_files_and_other_forms_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_each_split_has_its_queries_and_the_documents_of_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for split, rows in (("train", [["Q?", "A."], ["R?", "B."]]), ("dev", [["q ?", "C."], ["r?", "D."]])):
+    for split, rows in (("train", [["Q?", "A."], ["R?", "B."]]), ("dev", [["Q?", "C."], [" r?", "D."]])):
         forms.write_jsonl(tmp_path / f"in/{split}.jsonl", rows)
     directory = DataDirectory(shard(source="pairs", root=tmp_path / "in", out=tmp_path / "out"))
-    assert forms.said_by(directory, "val") == {"q ?": ({"C."}, set()), "r?": ({"D."}, set())}
+    assert forms.said_by(directory, "train") == {"Q?": ({"A."}, set()), "R?": ({"B."}, set())}
+    assert forms.said_by(directory, "val") == {"Q?": ({"C."}, set()), "r?": ({"D."}, set())}
     assert all(len(directory.candidates(split)) == 4 for split in ("train", "val"))
-    assert caplog.messages == [f"{tmp_path / 'in'}: 1 queries of val stand in an earlier split too"]
+    assert caplog.messages == [f"{tmp_path / 'in'}: 2 queries of val stand in an earlier split too"]
     only = DataDirectory(shard(source="pairs", root=tmp_path / "in", out=tmp_path / "val", splits=["val"]))
     assert only.manifest["counts"] == {"candidates/val": 4, "queries/val": 2}
 
@@ -83,6 +84,14 @@ def test_a_query_stays_in_its_split_when_others_come(tmp_path: Path) -> None:
         out = shard(source="pairs", root=root, out=tmp_path / f"{size}", held_out={"val": 0.3}, name="Set")
         found.append({query.text for query in DataDirectory(out).queries("val")})
     assert found[0] < found[1]
+
+
+def test_only_training_queries_are_held_out(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        forms.write_jsonl(tmp_path / f"in/{split}.jsonl", [[f"{split} {number}?", "A."] for number in range(40)])
+    directory = DataDirectory(shard(source="pairs", root=tmp_path / "in", out=tmp_path / "out", held_out={"val": 0.5}))
+    assert all(str(query.text).startswith("train") for query in directory.queries("val"))
+    assert len(directory.queries("test")) == 40
 
 
 def test_holding_out_what_has_a_file_of_its_own_is_refused(tmp_path: Path) -> None:
