@@ -19,7 +19,7 @@ from lit_mmembed.mining.keeping import read_kept
 from lit_mmembed.mining.miner import KEEP_KINDS, mine, rules_applied
 from lit_mmembed.mining.rules import NegativeRule
 from lit_mmembed.progress import progress
-from lit_mmembed.retrieval.pools import search_local_pools
+from lit_mmembed.retrieval.pools import is_ranking_of, search_identity, search_local_pools
 from lit_mmembed.retrieval.search import search
 from lit_mmembed.retrieval.store import Store
 from lit_mmembed.training.encoding import encode_collection
@@ -137,9 +137,7 @@ class MineNegatives(Callback):
         trainer.strategy.barrier("mined")
 
     def _search_and_mine(self, target: Path, work: Path, data: RetrievalData) -> None:
-        run = work / "run.parquet"
-        if not run.exists():
-            self._search(work, run, data)
+        run = self._searched(work, data)
         queries, candidates = self._sides(data)
         mine(
             run=run,
@@ -157,14 +155,20 @@ class MineNegatives(Callback):
         if not self.keep_stores:
             shutil.rmtree(work)
 
-    def _search(self, work: Path, run: Path, data: RetrievalData) -> None:
+    def _searched(self, work: Path, data: RetrievalData) -> Path:
+        """Search the stores, unless this was done before; return the ranking."""
+        run = work / ("run.parquet" if self.pool == "global" else "run_local.parquet")
         queries, candidates = (work / FOLDERS[side] for side in FOLDERS)
+        stores = Store(queries), Store(candidates)
+        if is_ranking_of(run, search_identity(*stores, depth=self.depth, index=self.index)):
+            return run
         if self.pool == "local":
             pools = data.directory.pools(self.split)
-            search_local_pools(Store(queries), Store(candidates), run, pools=pools, depth=self.depth, index=self.index)
-            return
+            search_local_pools(*stores, run, pools=pools, depth=self.depth, index=self.index)
+            return run
         with progress("mining: search", unit="queries") as step:
             search(queries, candidates, run, depth=self.depth, index=self.index, progress=step)
+        return run
 
     def _sides(self, data: RetrievalData) -> tuple[Path, Path]:
         """The shard sets of the queries that are mined and of their pool."""
