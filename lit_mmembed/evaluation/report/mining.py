@@ -35,11 +35,14 @@ COLUMNS: dict[str, tuple[Head, Callable[[Summary | None], Cell]]] = {
     "queries": (Head("", "queries"), _count),
     "with_wrong_modality": (Head("queries with a negative", "wrong modality"), percent),
     "with_unsatisfying": (Head("queries with a negative", "unsatisfying"), percent),
+    "with_positive_aware": (Head("queries with a negative", "positive-aware"), percent),
     "with_random": (Head("queries with a negative", "random"), percent),
     "with_either": (Head("queries with a negative", "any"), percent),
     "negatives_per_query": (Head("", "negatives per query"), _number),
     "positive_in_depth": (Head("best positive", "in depth"), percent),
     "median_positive_rank": (Head("best positive", "median rank"), _number),
+    "positive_aware_without_positive": (Head("positive-aware: queries", "without a positive"), percent),
+    "positive_aware_without_survivor": (Head("positive-aware: queries", "without a negative left"), percent),
     "possible_false_negatives": (Head("", "possible false negatives"), percent),
 }
 
