@@ -6,11 +6,13 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
+from lit_mmembed.cli.agent import agent_folder
 from lit_mmembed.cli.evaluation_arguments import compare, evaluate, report
 from lit_mmembed.cli.mining_arguments import mine
 from lit_mmembed.cli.model_arguments import convert, merge, model_flags
 from lit_mmembed.cli.model_arguments import stage as _stage
 from lit_mmembed.cli.sharding_arguments import shard
+from lit_mmembed.cli.sweep.arguments import sweep
 from lit_mmembed.errors import InputError
 
 INITIAL_KINDS = ("clip", "llava_next", "nv_embed")
@@ -42,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
         compare,
         report,
         _run,
+        sweep,
         _plan,
         _doctor,
     ):
@@ -116,10 +119,9 @@ def _run(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("recipe", type=Path, help="recipe YAML, e.g. experiments/emoji_beir/quickstart.yaml")
     stage.add_argument("--smoke", action="store_true", help="the recipe's small settings, in a run folder of their own")
     stage.add_argument("--seed", type=int, default=0, help="seed of everything; each seed has its own folder")
-    stage.add_argument(
-        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="change the recipe, e.g. vars.root=/data/M-BEIR"
-    )
-    stage.add_argument("--out", type=Path, default=Path("runs"), help="where run folders lie")
+    change = "change the recipe, e.g. vars.root=/data/M-BEIR; --vars.root=/data/M-BEIR is the same"
+    stage.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=change)
+    stage.add_argument("--out", type=Path, default=agent_folder("runs"), help="where run folders lie")
 
 
 def _plan(stages: argparse._SubParsersAction) -> None:

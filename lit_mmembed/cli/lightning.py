@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from argparse import ArgumentError
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins.io import CheckpointIO
 
+from lit_mmembed.cli.agent import agent_folder
 from lit_mmembed.data.datamodule import RetrievalData
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import atomic_file
@@ -44,7 +46,7 @@ class RetrieverCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add `--folder` and `--resume_every`; link the seed."""
         parser.add_argument(
-            "--folder", type=Path, default=Path("runs/latest"), help="Run folder: log, resume point, model."
+            "--folder", type=Path, default=agent_folder("runs/latest"), help="Run folder: log, resume point, model."
         )
         parser.add_argument("--resume_every", type=int, default=100, help="Optimizer steps between two resume points.")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
@@ -131,6 +133,27 @@ class RunConfig(SaveConfigCallback):
 
 def main(arguments: list[str]) -> int:
     """Parse and run; `arguments` begin with the subcommand."""
+    return _main(arguments, _classes(arguments[0])[0])
+
+
+def check(arguments: list[str]) -> None:
+    """Parse what `main` would run and build nothing; InputError says what is wrong with it."""
+
+    class Parsed(Exception):
+        """There is nothing more to do."""
+
+    class ParsingCLI(_classes(arguments[0])[0]):  # type: ignore[misc]
+        """Ends where the objects would be built."""
+
+        def before_instantiate_classes(self) -> None:
+            """Stop."""
+            raise Parsed
+
+    with suppress(Parsed):
+        _main(arguments, ParsingCLI)
+
+
+def _main(arguments: list[str], cli: type[RetrieverCLI]) -> int:
     allowed = [
         value for flag in arguments if flag.startswith(ALLOW_FLAG) for value in flag[len(ALLOW_FLAG) :].split(",")
     ]
@@ -144,18 +167,15 @@ def main(arguments: list[str]) -> int:
     _quiet()
     _check_yaml(arguments)
     try:
-        _run(arguments)
+        _run(arguments, cli)
     except ArgumentError as wrong:
         raise InputError(str(wrong), fix=f"`mmembed {arguments[0]} --help` explains every option") from None
     return 0
 
 
-def _run(arguments: list[str]) -> None:
-    cli: type[RetrieverCLI] = RetrieverCLI
-    classes: tuple[type, type] = (RetrieverModule, RetrievalData)
-    asked = arguments[0]
-    if asked == PRETRAIN:
-        cli, classes, asked = PretrainCLI, _generation_classes(), "fit"
+def _run(arguments: list[str], cli: type[RetrieverCLI]) -> None:
+    _, classes = _classes(arguments[0])
+    asked = "fit" if arguments[0] == PRETRAIN else arguments[0]
 
     class OneCommandCLI(cli):  # type: ignore[misc,valid-type]
         """Builds the parser of the command that is asked for: each takes half a second."""
@@ -178,11 +198,14 @@ def _run(arguments: list[str]) -> None:
     )
 
 
-def _generation_classes() -> tuple[type, type]:
+def _classes(asked: str) -> tuple[type[RetrieverCLI], tuple[type, type]]:
+    """Return the command line of a subcommand, and its module and data."""
+    if asked != PRETRAIN:
+        return RetrieverCLI, (RetrieverModule, RetrievalData)
     from lit_mmembed.data.generation_data import GenerationData
     from lit_mmembed.training.generation import GenerationModule
 
-    return GenerationModule, GenerationData
+    return PretrainCLI, (GenerationModule, GenerationData)
 
 
 def _check_yaml(arguments: list[str]) -> None:

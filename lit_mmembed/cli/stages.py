@@ -16,9 +16,20 @@ FAILED = 1
 
 def main(arguments: list[str]) -> int:
     """Parse the flags and run the stage; return the exit status."""
-    flags = parser().parse_args(arguments)
+    flags = parse(arguments)
     stage: Callable[[argparse.Namespace], int | None] = STAGES[flags.stage]
     return stage(flags) or 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the flags of a stage; InputError says what is wrong with them."""
+    return parser().parse_args(_with_variables_set(arguments) if arguments[0] == "run" else arguments)
+
+
+def _with_variables_set(arguments: list[str]) -> list[str]:
+    """Write `--vars.NAME=VALUE`, which is what W&B's sweeps can say, as `--set vars.NAME=VALUE`."""
+    changes = [part for flag in arguments if flag.startswith("--vars.") for part in ("--set", flag[2:])]
+    return [*(flag for flag in arguments if not flag.startswith("--vars.")), *changes]
 
 
 def tokenizer(flags: argparse.Namespace) -> None:
@@ -80,6 +91,13 @@ def run(flags: argparse.Namespace) -> None:
     run_recipe(flags.recipe, smoke=flags.smoke, seed=flags.seed, out=flags.out, changes=flags.set)
 
 
+def sweep(flags: argparse.Namespace) -> None:
+    """`mmembed sweep`."""
+    from lit_mmembed.cli.sweep.runner import sweep as run_sweep
+
+    run_sweep(flags.file, out=flags.out, workers=flags.workers, count=flags.count, seed=flags.seed)
+
+
 def plan(flags: argparse.Namespace) -> None:
     """`mmembed plan`."""
     from lit_mmembed.cli.planning import plan as plan_experiment
@@ -110,6 +128,7 @@ STAGES: dict[str, Callable[[argparse.Namespace], int | None]] = {
         compare,
         report,
         run,
+        sweep,
         plan,
         doctor,
     )

@@ -18,6 +18,9 @@ class WandbRun(WandbLogger):
         project: W&B's project.
         name: The run's name; the folder's by default.
         offline: Write to disk only; `wandb sync` sends it later.
+
+    Under `wandb agent` (WANDB_SWEEP_ID) the run is the sweep's own: W&B names it, and it is online unless WANDB_MODE
+    says otherwise, because the server's search reads the metric from it.
     """
 
     def __init__(
@@ -28,9 +31,12 @@ class WandbRun(WandbLogger):
         # Images of tables go through the data folder, which by default is in the home directory: `wandb sync` of
         # another user or machine would miss them.
         os.environ["WANDB_DATA_DIR"] = str(folder.resolve())
+        if os.environ.get("WANDB_SWEEP_ID"):
+            offline = os.environ.get("WANDB_MODE", "online") != "online"
+        else:
+            name = name or "/".join(folder.resolve().parts[-3:])
         mode: Literal["offline", "online"] = "offline" if offline else "online"
-        parts = folder.resolve().parts[-3:]
-        super().__init__(name=name or "/".join(parts), save_dir=folder, project=project, mode=mode, offline=offline)
+        super().__init__(name=name, save_dir=folder, project=project, mode=mode, offline=offline)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

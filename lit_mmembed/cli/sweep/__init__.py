@@ -1,0 +1,1 @@
+"""`mmembed sweep`: W&B's sweep files without a server."""
