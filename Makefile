@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 TEST_WORKERS ?= 2
+NOTEBOOKS_SIZE ?= full
 BIN := $(VENV)/bin
 # OpenMP's threads spin while they wait: as long as they do by default, two of them beside any other busy process are up
 # to 20 times slower than one; not at all, and an idle machine is half as fast.
 export GOMP_SPINCOUNT = 10000
 OFFLINE := WANDB_MODE=offline HF_HUB_OFFLINE=1 WANDB_SILENT=true
 
-.PHONY: quickstart smoke study mllm-study test check bench kill-test install clean
+.PHONY: quickstart smoke study mllm-study notebooks test check bench kill-test install clean
 
 quickstart: install       ## EmojiBEIR: shards, M_rand, mining, M_hard of CLIP_SF and an MLLM, report (at most 10 minutes on 2 cores)
 	$(OFFLINE) $(BIN)/mmembed run experiments/emoji_beir/quickstart.yaml
@@ -25,6 +26,11 @@ study: install            ## M_rand, control, M_hard; with and without instructi
 mllm-study: install       ## CLIP_SF, LLaVA-E, LLaVA-P, NV-Embed: M_rand, control, M_hard; 3 seeds, one thread (2 hours)
 	for seed in 0 1 2; do \
 	  $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/mmembed run experiments/emoji_beir/mllm_study.yaml --seed $$seed || exit 1; done
+
+notebooks: install        ## Executes the notebooks; pages in build/notebooks. NOTEBOOKS_SIZE=smoke: on a small run only (under 10 minutes)
+	$(OFFLINE) OMP_NUM_THREADS=1 MMEMBED_NOTEBOOKS=$(NOTEBOOKS_SIZE) $(BIN)/python -m nbconvert --execute --to html \
+	  --output-dir build/notebooks --ExecutePreprocessor.timeout=3600 --ExecutePreprocessor.startup_timeout=300 \
+	  --log-level=ERROR notebooks/*.ipynb
 
 test: install             ## Every test but the slow ones (under 15 minutes on 2 cores)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n $(TEST_WORKERS) --dist loadfile
