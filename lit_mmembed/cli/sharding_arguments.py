@@ -8,7 +8,8 @@ from pathlib import Path
 from lit_mmembed.cli.model_arguments import stage as add_stage
 
 TEXT_FORMS = ("tevatron", "triplets", "nli", "pairs")
-SOURCES = ("mbeir", "parquet", "beir", "jsonl", "emoji_beir", "texts", *TEXT_FORMS)
+COMPOSED = ("circo", "cirr", "fashioniq")
+SOURCES = ("mbeir", "parquet", "beir", "jsonl", "emoji_beir", "texts", *TEXT_FORMS, *COMPOSED)
 
 
 def shard(stages: argparse._SubParsersAction) -> None:
@@ -27,10 +28,15 @@ def shard(stages: argparse._SubParsersAction) -> None:
     )
     stage.add_argument("--tasks", nargs="+", help="mbeir: only these task rows, e.g. cirr_task7 (default: all)")
     stage.add_argument("--task", help="parquet: the task row that the mirror holds, e.g. cirr_task7")
-    splits = "beir and sets of texts: only these of train, val and test (default: all)"
+    splits = "beir, sets of texts, circo, cirr, fashioniq: only these of train, val and test (default: all)"
     stage.add_argument("--splits", nargs="+", choices=("train", "val", "test"), help=splits)
     stage.add_argument("--size", choices=("smoke", "small", "full"), help="emoji_beir: how large (default: small)")
     stage.add_argument("--shard-bytes", type=int, default=1 << 30, help="size of a shard")
+    stage.add_argument(
+        "--query-text",
+        choices=("paper", "magiclens", "e5v"),
+        help="circo, cirr, fashioniq: how a query's text is written, docs/composed.md (default: paper)",
+    )
     texts = stage.add_argument_group("sets of texts", f"--source {', '.join(TEXT_FORMS)}; `texts` has a texts.yaml")
     texts.add_argument("--name", help="the set's name (default: the file's or the folder's)")
     texts.add_argument("--dataset-id", type=int, help="the set's number, in front of every id (default: 100)")

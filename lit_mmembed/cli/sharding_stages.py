@@ -58,6 +58,7 @@ def _options(flags: argparse.Namespace) -> dict[str, Any]:
         "instructions": flags.instruction,
         "columns": columns and {role: named.split(",") for role, named in columns.items()},
         "corpus": flags.corpus,
+        "query_text": flags.query_text,
         "held_out": shares and {split: _share(split, share) for split, share in shares.items()},
     }
     return {name: value for name, value in chosen.items() if value is not None}

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from lit_mmembed.data.sources.base import Source
 
 TEXT_FORMS = ("tevatron", "triplets", "nli", "pairs")
-SOURCES = ("mbeir", "parquet", "beir", "jsonl", "emoji_beir", "texts", *TEXT_FORMS)
+COMPOSED = ("circo", "cirr", "fashioniq")
+SOURCES = ("mbeir", "parquet", "beir", "jsonl", "emoji_beir", "texts", *TEXT_FORMS, *COMPOSED)
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ def shard(
     Args:
         source: One of SOURCES: `mbeir` (M-BEIR's published layout), `parquet` (a per-task mirror of it), `beir` (a BEIR
             folder), `jsonl` (docs/data.md: anybody's texts and images), `emoji_beir` (built from downloaded packages),
-            `tevatron`, `triplets`, `nli`, `pairs` (one set of texts), `texts` (several, as a `texts.yaml` lists them).
+            `tevatron`, `triplets`, `nli`, `pairs` (one set of texts), `texts` (several, as a `texts.yaml` lists them),
+            `circo`, `cirr`, `fashioniq` (docs/composed.md).
         root: The folder that the source reads; a set of texts may be a file.
         out: The data directory to make; it must not exist.
         on_bad_sample: `raise`, or `skip`: go on without damaged samples and list them in `skipped.jsonl`.
@@ -128,6 +130,24 @@ def _text_set(form: str) -> Callable[[Path, dict[str, Any]], Source]:
     return opened
 
 
+def _circo(root: Path, options: dict[str, Any]) -> Source:
+    from lit_mmembed.data.sources.circo import CircoSource
+
+    return CircoSource(root, **options)
+
+
+def _cirr(root: Path, options: dict[str, Any]) -> Source:
+    from lit_mmembed.data.sources.cirr import CirrSource
+
+    return CirrSource(root, **options)
+
+
+def _fashioniq(root: Path, options: dict[str, Any]) -> Source:
+    from lit_mmembed.data.sources.fashioniq import FashionIqSource
+
+    return FashionIqSource(root, **options)
+
+
 _OPENERS: dict[str, Callable[[Path, dict[str, Any]], Source]] = {
     "mbeir": _mbeir,
     "parquet": _parquet,
@@ -136,6 +156,9 @@ _OPENERS: dict[str, Callable[[Path, dict[str, Any]], Source]] = {
     "emoji_beir": _mbeir,
     "texts": _texts,
     **{form: _text_set(form) for form in TEXT_FORMS},
+    "circo": _circo,
+    "cirr": _cirr,
+    "fashioniq": _fashioniq,
 }
 
 

@@ -11,13 +11,16 @@ from lit_mmembed.data.instructions import Instructions
 from lit_mmembed.data.sharding import write_source
 from lit_mmembed.data.sources.base import SPLITS, Source
 from lit_mmembed.data.sources.beir import BeirSource
+from lit_mmembed.data.sources.circo import CircoSource
+from lit_mmembed.data.sources.cirr import CirrSource
+from lit_mmembed.data.sources.fashioniq import FashionIqSource
 from lit_mmembed.data.sources.jsonl import JsonlSource
 from lit_mmembed.data.sources.mbeir import MBeirSource
 from lit_mmembed.data.sources.parquet import ParquetSource
 from lit_mmembed.data.sources.texts.listing import TextListing
 from lit_mmembed.data.sources.texts.source import TextSource
 from lit_mmembed.types import Modality, Sample
-from tests.data.sources import folders, mbeir_folder
+from tests.data.sources import composed_folders, folders, mbeir_folder
 from tests.data.sources.texts import forms
 
 
@@ -54,6 +57,9 @@ OPENERS: dict[str, Callable[[Path], Source]] = {
     "beir": lambda root: BeirSource(folders.build_beir(root)),
     "jsonl": lambda root: JsonlSource(folders.build_jsonl(root)),
     "texts": listing,
+    "circo": lambda root: CircoSource(composed_folders.build_circo(root)),
+    "cirr": lambda root: CirrSource(composed_folders.build_cirr(root)),
+    "fashioniq": lambda root: FashionIqSource(composed_folders.build_fashioniq(root)),
     **{name: text_set(name) for name in ("tevatron_old", "tevatron_new", "triplets_lists", "nli_snli", "pairs_squad")},
 }
 
