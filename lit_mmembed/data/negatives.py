@@ -56,15 +56,17 @@ class MinedNegatives:
             rows = next((other for other in others if len(other)), rows)
         return self._dids[rows[int(point * len(rows))]].as_py() if len(rows) else None
 
-    def check(self, queries: ShardReader, qrels: Path) -> None:
-        """Check the file against the training data: it is of these queries, and no negative is a positive.
+    def check(self, queries: ShardReader, candidates: ShardReader, qrels: Path) -> None:
+        """Check the file against the training data: it is of this data, and no negative is a positive.
 
         Args:
             queries: The training queries.
+            candidates: The training pool.
             qrels: Their positives: M-BEIR's columns qid, 0, did, relevance, task.
 
         Raises:
-            InputError: it has negatives of none of these queries; a document is positive and negative of one query.
+            InputError: it has negatives of none of these queries, or documents that the pool lacks; a document is
+                positive and negative of one query.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -76,6 +78,11 @@ class MinedNegatives:
         edges = self._edges[:: max(1, len(self._kinds))]
         owner = np.repeat(np.arange(len(qids)), np.diff(edges))
         documents = pc.dictionary_encode(self._dids)
+        there = pc.is_in(documents.dictionary, value_set=pa.array(candidates.ids, pa.large_string()))
+        if not pc.all(there).as_py():
+            missing = documents.dictionary.filter(pc.invert(there))[0].as_py()
+            problem = f"has a document that {candidates.folder} lacks"
+            raise InputError(problem, file=self.path, record=missing, fix="mine with the data that is trained on")
         width = max(1, len(documents.dictionary))
         query, document = _positives(qrels)
         places = [pc.index_in(query, value_set=qids), pc.index_in(document, value_set=documents.dictionary)]

@@ -106,7 +106,7 @@ class TrainingSet:
                     "the encoder has one fixed length and takes no other", record=str(source.directory.path), fix=fix
                 )
             if isinstance(part.negatives, MinedNegatives):
-                part.negatives.check(part.queries, source.directory.qrels_path(SPLIT))
+                part.negatives.check(part.queries, part.candidates, source.directory.qrels_path(SPLIT))
 
     def record(self, share: np.ndarray) -> list[dict[str, Any]]:
         """What each source was, for the record of the weights."""
