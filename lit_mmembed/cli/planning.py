@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -144,8 +145,8 @@ def _fit(config: Config, flags: argparse.Namespace) -> Fit:
         batch_size=int(data.get("batch_size", 128)),
         negatives=1 if data.get("negatives") else 0,
         chunk_tokens=model.get("chunk_tokens"),
-        epochs=trainer.get("max_epochs"),
-        steps=trainer.get("max_steps") if (trainer.get("max_steps") or -1) > 0 else None,
+        epochs=_limit(trainer.get("max_epochs")),
+        steps=_limit(trainer.get("max_steps")),
         precision=str(trainer.get("precision", "32-true")),
         strategy=_strategy(trainer.get("strategy")),
         encode_rows=int(data.get("encode_rows", 256)),
@@ -155,9 +156,18 @@ def _fit(config: Config, flags: argparse.Namespace) -> Fit:
     return Fit(planned_encoder(model["encoder"]), _workload(data, flags.data), settings, machine)
 
 
+def _limit(given: Any) -> Any:
+    """Return an end of training; Lightning writes -1 for none."""
+    return given if (given or -1) > 0 else None
+
+
 def _workload(data: Config, folder: Path | None) -> Workload:
     instructions = str(data.get("prompts", "first")) != "none"
-    return of_directory(folder, instructions=instructions) if folder else mbeir(instructions=instructions)
+    workload = of_directory(folder, instructions=instructions) if folder else mbeir(instructions=instructions)
+    if data.get("mixture"):
+        assumed = "a step is as if all of it were of data.path: further sources of data.mixture are not counted"
+        return dataclasses.replace(workload, assumptions=(*workload.assumptions, assumed))
+    return workload
 
 
 def _strategy(given: Any) -> str:

@@ -55,6 +55,14 @@ def test_a_recipe_has_a_plan_for_each_fit_and_embedding(tmp_path):
     assert plans["rand (fit)"]["parameters"]["total"] == 427_616_513
 
 
+def test_a_mixture_of_so_many_steps_is_planned_for_those_and_says_what_is_not_counted(tmp_path):
+    plans = planned(tmp_path, "experiments/mbeir/mm_embed.yaml", "--gpus", 8)
+    continual = plans["continual (fit)"]
+    assert continual["time"]["steps"] == 4500 and continual["time"]["run_hours"] > 0
+    assert any("data.mixture" in text for text in continual["assumptions"])
+    assert not any("data.mixture" in text for text in plans["hard (fit)"]["assumptions"])
+
+
 def test_a_stage_whose_checkpoint_an_earlier_stage_makes_is_left_out_and_named(tmp_path):
     recipe = tmp_path / "recipe.yaml"
     stage = {"command": "fit", "config": [ENCODER, TRAINING]}
