@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -41,32 +42,58 @@ def encode(flags: argparse.Namespace) -> None:
     _embed(flags, encoder, data, (side, split), flags.out)
 
 
-def evaluate_model(flags: argparse.Namespace) -> None:
+def evaluate_model(flags: argparse.Namespace) -> list[Score]:
     """Embed (where no stores are given), search the global and the local pools, score.
 
     OUT gets the stores, run.parquet, run_local.parquet, scores.jsonl and training.json: what produced the weights.
     """
+    directory = DataDirectory(flags.data)
+    sides = embedded(flags, directory)
+    run = search_globally(flags, sides)
+    scores = _score(flags, directory, run, "global")
+    local = search_locally(flags, sides, directory, record=ranking_record(run))
+    scores += _score(flags, directory, local, "local")
+    _join(flags.out)
+    write_json(flags.out / "training.json", sides[0].manifest.get("training", {}))
+    print_scores([score for score in scores if (score.metric, score.k) in SHOWN or score.metric == HEADLINE])
+    return scores
+
+
+def embedded(flags: argparse.Namespace, directory: DataDirectory) -> tuple[Store, Store]:
+    """The stores of a split's queries and documents: those given, or OUT/stores, made where they are missing."""
     if flags.model:
         _embed_split(flags, _encoder(flags), flags.out / STORES)
     folder = flags.stores or flags.out / STORES
     stores = {side: folder / FOLDERS[side] for side in FOLDERS}
-    directory = DataDirectory(flags.data)
     _check_data(directory, stores)
+    return Store(stores[Side.QUERY]), Store(stores[Side.CANDIDATE])
+
+
+def search_globally(flags: argparse.Namespace, sides: tuple[Store, Store]) -> Path:
+    """OUT/run.parquet, made where it is not there of these stores and settings."""
     run = flags.out / "run.parquet"
-    sides = Store(stores[Side.QUERY]), Store(stores[Side.CANDIDATE])
-    wanted = search_identity(*sides, depth=flags.depth, index=flags.index)
-    where = {"depth": flags.depth, "index": flags.index, "device": flags.device}
-    if not is_ranking_of(run, wanted):
+    if not is_ranking_of(run, search_identity(*sides, depth=flags.depth, index=flags.index)):
         with progress("search", unit="queries") as step:
-            search(stores[Side.QUERY], stores[Side.CANDIDATE], run, **where, progress=step)
-    scores = _score(flags, directory, run, "global")
-    local = flags.out / "run_local.parquet"
-    if not is_ranking_of(local, wanted):
-        search_local_pools(*sides, local, pools=directory.pools(flags.split), **where, record=ranking_record(run))
-    scores += _score(flags, directory, local, "local")
-    _join(flags.out)
-    write_json(flags.out / "training.json", Store(stores[Side.QUERY]).manifest.get("training", {}))
-    print_scores([score for score in scores if (score.metric, score.k) in SHOWN or score.metric == HEADLINE])
+            search(sides[0].path, sides[1].path, run, **_where(flags), progress=step)
+    return run
+
+
+def search_locally(
+    flags: argparse.Namespace,
+    sides: tuple[Store, Store],
+    directory: DataDirectory,
+    *,
+    record: Mapping[str, Any] | None = None,
+) -> Path:
+    """OUT/run_local.parquet, over each task's own pool, made where it is not there."""
+    run = flags.out / "run_local.parquet"
+    if not is_ranking_of(run, search_identity(*sides, depth=flags.depth, index=flags.index)):
+        search_local_pools(*sides, run, pools=directory.pools(flags.split), **_where(flags), record=record)
+    return run
+
+
+def _where(flags: argparse.Namespace) -> dict[str, Any]:
+    return {"depth": flags.depth, "index": flags.index, "device": flags.device}
 
 
 def _check_data(directory: DataDirectory, stores: dict[Side, Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lit_mmembed.cli.composed_arguments import expectation_flags, protocol_flags
 from lit_mmembed.cli.model_arguments import model_flags
 from lit_mmembed.cli.model_arguments import stage as _stage
 
@@ -25,10 +26,12 @@ def evaluate(stages: argparse._SubParsersAction) -> None:
         "--stores", type=Path, help="in place of --model: a folder with the stores queries and candidates"
     )
     stage.add_argument("--data", type=Path, help="data directory")
-    stage.add_argument("--split", default="test", help="with --data: which split")
+    stage.add_argument("--split", help="with --data: which split (default: test; with --protocol: val)")
     stage.add_argument("--out", type=Path, help="with --data: folder for run.parquet and scores.jsonl")
     stage.add_argument("--index", choices=("exact", "faiss"), default="exact", help="with --data: how to search")
     stage.add_argument("--depth", type=int, default=50, help="with --data: documents per query")
+    protocol_flags(stage)
+    expectation_flags(stage)
     _mteb_flags(stage)
     model_flags(stage)
 

@@ -3,25 +3,56 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from lit_mmembed.cli.model_stages import require
 from lit_mmembed.errors import InputError
+from lit_mmembed.types import Score
 
 
-def evaluate(flags: argparse.Namespace) -> None:
+def evaluate(flags: argparse.Namespace) -> int:
     """`mmembed evaluate`."""
+    flags.split = flags.split or ("val" if flags.protocol else "test")
+    scores = _evaluated(flags)
+    if not flags.expect:
+        return 0
+    from lit_mmembed.cli.composed import print_expectations
+
+    return print_expectations(flags.expect, scores)
+
+
+def _evaluated(flags: argparse.Namespace) -> list[Score]:
+    """Score whatever the flags name; or read scores that were made before."""
+    if flags.scores:
+        require(flags, "expect")
+        return [score for path in flags.scores for score in _written(path)]
+    if flags.protocol:
+        require(flags, "data", "out")
+        from lit_mmembed.cli.composed import evaluate_protocol
+
+        return evaluate_protocol(flags)
     if flags.mteb:
         require(flags, "model", "out")
         from lit_mmembed.cli.mteb_stage import evaluate_mteb
 
         evaluate_mteb(flags)
-        return
+        return _written(flags.out / "scores.jsonl")
     if flags.model or flags.stores:
         require(flags, "data", "out")
         from lit_mmembed.cli.encoding import evaluate_model
 
-        evaluate_model(flags)
-        return
+        return evaluate_model(flags)
+    return _evaluate_run(flags)
+
+
+def _written(path: Path) -> list[Score]:
+    from lit_mmembed.evaluation.scores import read_scores
+
+    return read_scores(path)
+
+
+def _evaluate_run(flags: argparse.Namespace) -> list[Score]:
+    """A ranking and qrels of any system."""
     require(flags, "run", "qrels")
     from lit_mmembed.cli.tables import print_scores
     from lit_mmembed.evaluation.mbeir import evaluate as evaluate_run
@@ -38,6 +69,7 @@ def evaluate(flags: argparse.Namespace) -> None:
         seed=flags.seed,
     )
     print_scores(scores)
+    return scores
 
 
 def compare(flags: argparse.Namespace) -> None:

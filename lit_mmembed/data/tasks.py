@@ -37,6 +37,21 @@ PAPER_ID: dict[int, int] = {task.mbeir_id: task.paper_id for task in MBEIR_TASKS
 """M-BEIR's task number -> the paper's."""
 
 
+PROMPTED_AS = {
+    "CIRCO": "CIRR",
+    "CIRR-rc2": "CIRR",
+    "FashionIQ-dress": "FashionIQ",
+    "FashionIQ-shirt": "FashionIQ",
+    "FashionIQ-toptee": "FashionIQ",
+}
+"""Data sets outside M-BEIR -> the one whose prompts of Tables 11 to 13 they are asked with (CIRCO: section 5.3)."""
+
+
+def prompt_label(task: Task) -> str:
+    """The paper's row label whose prompts a task is asked with, e.g. "7/CIRR" for CIRCO."""
+    return f"{task.paper_id}/{PROMPTED_AS.get(task.dataset, task.dataset)}"
+
+
 class Counts(NamedTuple):
     """How large the published test split of a row is."""
 

@@ -15,11 +15,14 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
+from lit_mmembed.data.tasks import prompt_label
 from lit_mmembed.errors import InputError
-from lit_mmembed.types import EncoderRow, Side
+from lit_mmembed.types import EncoderRow, Side, Task
 
 PAPER_PROMPTS = Path(__file__).parents[1] / "data/paper_prompts.yaml"
 TEMPLATES_FILE = "one_word.yaml"
+CATEGORIES = "shirt/dress/toptee"
+"""How Table 12 writes FashionIQ's template: one of them is meant, the query's category."""
 Kind = Literal["fixed", "instruction", "image", "text"]
 
 
@@ -116,8 +119,13 @@ class OneWordPrompts(PromptStyle):
         """Return the template of a row."""
         if row.side is Side.CANDIDATE or not row.instruction:
             return self.candidate
-        found = self._queries.get(row.task.label.lower()) if row.task else None
-        return found or self.free
+        return (self._of_task(row.task) if row.task else None) or self.free
+
+    def _of_task(self, task: Task) -> str | None:
+        """The template of a task, or of the one whose prompts it is asked with; FashionIQ's with its category."""
+        found = self._queries.get(task.label.lower()) or self._queries.get(prompt_label(task).lower())
+        category = task.dataset.partition("FashionIQ-")[2]
+        return found.replace(CATEGORIES, category) if found and category else found
 
     def init_args(self, folder: Path) -> dict[str, Any]:
         """Copy the further templates into `folder`."""

@@ -17,6 +17,7 @@ from lit_mmembed.data.sources.composed import Asked, ComposedSource, composed_ta
 from lit_mmembed.data.sources.pictures import Pictures, open_pictures
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import read_json
+from lit_mmembed.types import Task
 
 DATASET_ID = 91
 TASK = composed_task("CIRR-rc2", DATASET_ID, cutoff=5, domain="misc")
@@ -31,7 +32,7 @@ class CirrSource(ComposedSource):
     """
 
     name = "CIRR-rc2"
-    tasks = (TASK,)
+    tasks: tuple[Task, ...] = (TASK,)
     query_texts = ("paper", "magiclens")
 
     def licences(self) -> tuple[str, ...]:

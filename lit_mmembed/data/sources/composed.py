@@ -1,7 +1,7 @@
 """Composed image retrieval: a reference picture and a sentence ask for another picture (CIRCO, CIRR, FashionIQ).
 
-What the protocols need beyond qrels travels in each query's `Sample.source` as JSON: `number` (what the data set calls the
-query), `reference`, `target`, `members` of its subset, `aspects`, `captions`, and `query_text`, the form of the text.
+What the protocols need beyond qrels travels in each query's `Sample.source` as JSON: `number` (what the data set calls
+the query), `reference`, `target`, `members` of its subset, `aspects`, `captions`, and `query_text`, the text's form.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class ComposedSource(ABC):
             raise InputError("has no annotation file", file=self.root, fix="check the layout: docs/composed.md")
 
     def items(self) -> Iterator[Item]:
-        """Yield each split's gallery, then its queries."""
+        """Yield each split's gallery, then its queries; InputError at once where there are no pictures at all."""
+        assert self.pictures
         for split in self.splits:
             for name in self._gallery(split):
                 yield self._document(split, name)

@@ -17,6 +17,7 @@ from lit_mmembed.data.sources.composed import Asked, ComposedSource, composed_ta
 from lit_mmembed.data.sources.pictures import Pictures, open_pictures
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import read_json
+from lit_mmembed.types import Task
 
 CATEGORIES = ("dress", "shirt", "toptee")
 DATASET_ID = 92
@@ -35,7 +36,7 @@ class FashionIqSource(ComposedSource):
     """
 
     name = "FashionIQ"
-    tasks = tuple(TASKS.values())
+    tasks: tuple[Task, ...] = tuple(TASKS.values())
     query_texts = ("paper", "magiclens", "e5v")
 
     def licences(self) -> tuple[str, ...]:

@@ -33,9 +33,6 @@ class Pictures:
             if name.suffix.lower() in ENDINGS and not name.name.startswith("."):
                 self._paths.setdefault(name.stem, path)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._paths
-
     @property
     def names(self) -> list[str]:
         """All names, in the order of their paths."""

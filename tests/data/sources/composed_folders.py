@@ -75,7 +75,7 @@ def build_cirr(root: Path) -> Path:
 
 
 def build_fashioniq(root: Path) -> Path:
-    """Three categories of fifty-five pictures; each shares five with the next. Query n: picture n, answered by n + 1."""
+    """Three categories of 55 pictures; each shares five with the next. Query n: picture n, answered by n + 1."""
     (root / "images").mkdir(parents=True)
     for n in range(170):
         (root / f"images/B{n:03d}.jpg").write_bytes(picture(n))
