@@ -146,12 +146,9 @@ def table(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> None:
     """Show a plain table; numbers on the right."""
     lines = ["".join(f"<th style='text-align:left'>{html.escape(name)}</th>" for name in head)]
     for row in rows:
-        lines.append(
-            "".join(
-                f"<td style='text-align:{'left' if isinstance(cell, str) else 'right'}'>{html.escape(str(cell))}</td>"
-                for cell in row
-            )
-        )
+        sides = ["left" if isinstance(cell, str) else "right" for cell in row]
+        cells = zip(sides, (html.escape(str(cell)) for cell in row), strict=True)
+        lines.append("".join(f"<td style='text-align:{side};white-space:nowrap'>{cell}</td>" for side, cell in cells))
     display(HTML(f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"))
 
 
