@@ -14,7 +14,7 @@ from lit_mmembed import __version__
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import content_hash, file_hash
 
-STAGE_NAMED = re.compile(r"\$\{stage:\s*(\w+)\s*\}")
+STAGE_NAMED = re.compile(r"\$\{stage:\s*([^}\s]+)\s*\}")
 STAGE_KEYS = {"command", "config", "arguments", "labels", "shared", "always"}
 
 
