@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 export GOMP_SPINCOUNT = 10000
 OFFLINE := WANDB_MODE=offline HF_HUB_OFFLINE=1 WANDB_SILENT=true
 
-.PHONY: quickstart smoke study mllm-study notebooks test check bench kill-test install clean
+.PHONY: quickstart smoke study mllm-study mm-embed instructions ablations notebooks test check bench kill-test install clean
 
 quickstart: install       ## EmojiBEIR: shards, M_rand, mining, M_hard of CLIP_SF and an MLLM, report (at most 10 minutes on 2 cores)
 	$(OFFLINE) $(BIN)/mmembed run experiments/emoji_beir/quickstart.yaml
@@ -26,6 +26,18 @@ study: install            ## M_rand, control, M_hard; with and without instructi
 mllm-study: install       ## CLIP_SF, LLaVA-E, LLaVA-P, NV-Embed: M_rand, control, M_hard; 3 seeds, one thread (2 hours)
 	for seed in 0 1 2; do \
 	  $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/mmembed run experiments/emoji_beir/mllm_study.yaml --seed $$seed || exit 1; done
+
+mm-embed: install         ## MM-Embed in small: random, hard and continual stages, joint training beside them; 3 seeds, one thread (2 hours)
+	for seed in 0 1 2; do \
+	  $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/mmembed run experiments/emoji_beir/mm_embed.yaml --seed $$seed || exit 1; done
+
+instructions: install     ## With and without instructions: zero-shot models, CLIP_SF, NV-Embed; 3 seeds, one thread (2 hours)
+	for seed in 0 1 2; do \
+	  $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/mmembed run experiments/emoji_beir/instructions.yaml --seed $$seed || exit 1; done
+
+ablations: install        ## Kinds of negatives, mining depth, temperature, batch size, pooling, prompts; 3 seeds, one thread (8 hours)
+	for seed in 0 1 2; do for recipe in experiments/emoji_beir/ablations/*.yaml; do \
+	  $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/mmembed run $$recipe --seed $$seed || exit 1; done; done
 
 notebooks: install        ## Executes the notebooks; pages in build/notebooks. NOTEBOOKS_SIZE=smoke: on a small run only (under 10 minutes)
 	$(OFFLINE) OMP_NUM_THREADS=1 MMEMBED_NOTEBOOKS=$(NOTEBOOKS_SIZE) $(BIN)/python -m nbconvert --execute --to html \
