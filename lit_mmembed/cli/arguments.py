@@ -11,6 +11,7 @@ from lit_mmembed.cli.evaluation_arguments import compare, evaluate, report
 from lit_mmembed.cli.mining_arguments import mine
 from lit_mmembed.cli.model_arguments import convert, merge, model_flags
 from lit_mmembed.cli.model_arguments import stage as _stage
+from lit_mmembed.cli.rerank_arguments import rerank
 from lit_mmembed.cli.sharding_arguments import shard
 from lit_mmembed.cli.sweep.arguments import sweep
 from lit_mmembed.errors import InputError
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
         _encode,
         _search,
         mine,
+        rerank,
         evaluate,
         compare,
         report,

@@ -17,6 +17,7 @@ STAGES = {
     "encode": "embed queries or documents into a store",
     "search": "find the best documents of each query: a ranking from two stores",
     "mine": "take hard negatives from a ranking",
+    "rerank": "put the best documents of a ranking in a multimodal LLM's order",
     "evaluate": "score a ranking against qrels, or a model on a data directory",
     "compare": "compare systems by task, over seeds: intervals, tests, queries won and lost",
     "report": "write the page of a run folder",

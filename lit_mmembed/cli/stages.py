@@ -9,6 +9,7 @@ from lit_mmembed.cli.arguments import parser
 from lit_mmembed.cli.evaluation_stages import compare, evaluate, report
 from lit_mmembed.cli.mining_stages import mine
 from lit_mmembed.cli.model_stages import convert, initial, merge
+from lit_mmembed.cli.rerank_stage import rerank
 from lit_mmembed.cli.sharding_stages import shard
 
 FAILED = 1
@@ -124,6 +125,7 @@ STAGES: dict[str, Callable[[argparse.Namespace], int | None]] = {
         encode,
         search,
         mine,
+        rerank,
         evaluate,
         compare,
         report,

@@ -39,13 +39,13 @@ class Prompt(NamedTuple):
 def judging_prompt(task: Task, query: Sample | EncoderRow, document: Sample | EncoderRow) -> Prompt:
     """Fill the task's template of Table 13; a part that query or document lacks goes with its line break."""
     document_parts = {"c_txt": document.text, "c_img": document.image}
-    return _filled(judging_template(task), {"q_txt": query.text, "q_img": query.image, **document_parts})
+    return filled(judging_template(task), {"q_txt": query.text, "q_img": query.image, **document_parts})
 
 
 def answering_prompt(task: Task, query: Sample | EncoderRow) -> Prompt | None:
     """Fill the task's template up to the document's text, for a model that is to write it; None where it has none."""
     start, place, _ = judging_template(task).partition("{c_txt}")
-    return _filled(start.rstrip(), {"q_txt": query.text, "q_img": query.image}) if place else None
+    return filled(start.rstrip(), {"q_txt": query.text, "q_img": query.image}) if place else None
 
 
 def judging_template(task: Task) -> str:
@@ -61,7 +61,8 @@ def judging_template(task: Task) -> str:
     return found
 
 
-def _filled(template: str, given: Mapping[str, str | bytes | None]) -> Prompt:
+def filled(template: str, given: Mapping[str, str | bytes | None]) -> Prompt:
+    """Put the parts of a query (`q_txt`, `q_img`) and a document (`c_txt`, `c_img`) into a template."""
     for name, value in given.items():
         if not value:
             template = re.sub(rf"\{{{name}\}}\n?", "", template)

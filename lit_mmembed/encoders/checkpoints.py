@@ -18,8 +18,8 @@ from lit_mmembed.errors import InputError
 from lit_mmembed.files import read_json
 
 INDEX_FILES = ("model.safetensors.index.json", "model.safetensors")
-DOWNLOADED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.yaml")
-"""Of a folder on the hub; the last are a model folder's prompts."""
+DOWNLOADED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.yaml", "*.jinja")
+"""Of a folder on the hub; the last are a model folder's prompts and a chat template."""
 NOT_WEIGHTS = re.compile(r"rotary_emb\.inv_freq$|position_ids$")
 """Constants that older files carry among the weights."""
 _RENAMES = (

@@ -1,0 +1,84 @@
+"""From answers to a ranking: the documents that were asked about by their score, the others below in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lit_mmembed.files import atomic_file
+from lit_mmembed.reranking.fusion import Fusion
+from lit_mmembed.reranking.journal import Answered
+from lit_mmembed.reranking.prompts import FALLBACKS
+from lit_mmembed.reranking.scorer import probability
+from lit_mmembed.types import Ranking
+
+
+def reordered(ranking: Ranking, answers: Sequence[Answered], fusion: Fusion | None) -> Ranking:
+    """Return the ranking with the first documents of each query in the order of their new scores.
+
+    Scores: P(True), or the fused score, of those that were asked about, ties by their rank in the retrieval; minus the
+    rank of the others, which thus keep their order below all of them. A tie is told apart by the next smaller float32.
+    """
+    document = ranking.document.copy()
+    score = np.empty(len(document), dtype=np.float32)
+    for place, answered in enumerate(answers):
+        first, end = (int(edge) for edge in ranking.offsets[place : place + 2])
+        asked = slice(first, first + len(answered.margins))
+        new = final_scores(ranking.score[asked], answered.margins, fusion)
+        order = np.argsort(-new, kind="stable")
+        document[asked] = ranking.document[asked][order]
+        score[asked] = strictly_falling(new[order])
+        score[asked.stop : end] = -np.arange(len(answered.margins) + 1, end - first + 1, dtype=np.float32)
+    return Ranking(ranking.query_ids, ranking.document_ids, document, score, ranking.offsets)
+
+
+def final_scores(retrieval: np.ndarray, margins: np.ndarray, fusion: Fusion | None) -> np.ndarray:
+    """Return the scores [documents] float32 that one query's documents are ordered by."""
+    return probability(margins) if fusion is None else fusion.scores(retrieval, margins)
+
+
+def strictly_falling(scores: np.ndarray) -> np.ndarray:
+    """Return scores [n] that fall from each to the next, as near to given ones, which never rise, as float32 has."""
+    falling = np.asarray(scores, dtype=np.float32).copy()
+    for place in range(1, len(falling)):
+        if falling[place] >= falling[place - 1]:
+            falling[place] = np.nextafter(falling[place - 1], np.float32(-np.inf))
+    return falling
+
+
+def answers_path(out: Path) -> Path:
+    """Return where the answers to a ranking lie: OUT.answers.parquet beside OUT.parquet."""
+    return out.with_name(f"{out.stem}.answers.parquet")
+
+
+def write_answers(path: Path, ranking: Ranking, answers: Sequence[Answered], record: Mapping[str, Any]) -> None:
+    """Write every answer: qid, did, rank and score of the retrieval, margin, probability, fallback, cut."""
+    import json
+
+    counts = [len(answered.margins) for answered in answers]
+    rows = np.concatenate(
+        [np.arange(first, first + n) for first, n in zip(ranking.offsets[:-1], counts, strict=True)] or [np.zeros(0)]
+    ).astype(np.int64)
+    query = np.repeat(np.arange(len(counts)), counts)
+    margin, fallback, cut = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+    names = np.array([None, *FALLBACKS], dtype=object)
+    table = pa.table(
+        {
+            "qid": pa.array(ranking.query_ids[query], pa.string()),
+            "did": pa.array(ranking.document_ids[ranking.document[rows]], pa.string()),
+            "rank": pa.array((rows - ranking.offsets[query] + 1).astype(np.int32)),
+            "score": pa.array(ranking.score[rows]),
+            "margin": pa.array(margin),
+            "probability": pa.array(probability(margin)),
+            "fallback": pa.array(names[fallback], pa.string()),
+            "cut": pa.array(cut),
+        }
+    )
+    content = json.dumps(record, sort_keys=True, ensure_ascii=False, default=str)
+    with atomic_file(path) as partial:
+        pq.write_table(table.replace_schema_metadata({b"mmembed": content.encode()}), partial, compression="zstd")
