@@ -33,9 +33,9 @@ SHOWN = (("hit", 1), ("hit", 5), ("modality_accuracy", 1))
 
 def encode(flags: argparse.Namespace) -> None:
     """Embed one shard set into OUT, or both sides of a split into OUT/queries and OUT/candidates."""
-    encoder = _encoder(flags)
+    encoder = encoder_of(flags)
     if (flags.data / "queries").is_dir() or (flags.data / "candidates").is_dir():
-        _embed_split(flags, encoder, flags.out)
+        embed_split(flags, encoder, flags.out)
         return
     ((side, split),) = collections(f"{flags.data.parent.name}/{flags.data.name}")
     data = _data(flags, flags.data.parent.parent, encoder)
@@ -62,7 +62,7 @@ def evaluate_model(flags: argparse.Namespace) -> list[Score]:
 def embedded(flags: argparse.Namespace, directory: DataDirectory) -> tuple[Store, Store]:
     """The stores of a split's queries and documents: those given, or OUT/stores, made where they are missing."""
     if flags.model:
-        _embed_split(flags, _encoder(flags), flags.out / STORES)
+        embed_split(flags, encoder_of(flags), flags.out / STORES)
     folder = flags.stores or flags.out / STORES
     stores = {side: folder / FOLDERS[side] for side in FOLDERS}
     _check_data(directory, stores)
@@ -103,13 +103,15 @@ def _check_data(directory: DataDirectory, stores: dict[Side, Path]) -> None:
             raise InputError(f"was not made from {directory.path}", file=store, fix="encode this data directory")
 
 
-def _embed_split(flags: argparse.Namespace, encoder: Encoder, out: Path) -> None:
+def embed_split(flags: argparse.Namespace, encoder: Encoder, out: Path) -> None:
+    """Embed both sides of a split into OUT/queries and OUT/candidates."""
     data = _data(flags, flags.data, encoder)
     for side in FOLDERS:
         _embed(flags, encoder, data, (side, flags.split), out / FOLDERS[side])
 
 
-def _encoder(flags: argparse.Namespace) -> Encoder:
+def encoder_of(flags: argparse.Namespace) -> Encoder:
+    """Load the model that the flags name, ready to embed."""
     encoder = load_encoder(flags.model, allow=tuple(flags.allow_imports))
     return encoder.eval().to(_device(flags.device))
 

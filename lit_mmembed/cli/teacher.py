@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lit_mmembed.cli.encoding import _embed_split, _encoder
+from lit_mmembed.cli.encoding import embed_split, encoder_of
 from lit_mmembed.cli.mining_stages import mine_run
 from lit_mmembed.data.directory import DataDirectory
 from lit_mmembed.encoders.pretrained import weights_hash
@@ -49,13 +49,13 @@ def mine_with_teacher(flags: argparse.Namespace, rules: list[NegativeRule] | Non
 
 def _embedded(flags: argparse.Namespace, directory: DataDirectory, work: Path) -> Path:
     """Embed both sides of the split below `work`, going on with what the same model left there."""
-    encoder = _encoder(argparse.Namespace(**{**vars(flags), "model": flags.teacher}))
+    encoder = encoder_of(argparse.Namespace(**{**vars(flags), "model": flags.teacher}))
     made_by = {name: getattr(flags, name) for name in ("split", "prompts", "precision", "seed")}
     mark = {**made_by, "weights_hash": weights_hash(encoder), "data_hash": directory.hash}
     if not (work / MARK).exists() or read_json(work / MARK) != mark:
         shutil.rmtree(work, ignore_errors=True)
         write_json(work / MARK, mark)
-    _embed_split(argparse.Namespace(**{**vars(flags), "model": flags.teacher}), encoder, work / "stores")
+    embed_split(argparse.Namespace(**{**vars(flags), "model": flags.teacher}), encoder, work / "stores")
     return work / "stores"
 
 
