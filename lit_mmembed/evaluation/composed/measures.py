@@ -55,8 +55,8 @@ def cirr(run: ComposedRun) -> list[Measured]:
 
 
 def cirr_subset(run: ComposedRun) -> list[Measured]:
-    """Return recall of the target at 1, 2 and 3 among the five other pictures of the query's subset."""
-    return _recalls(run.among(lambda query: query.members), SUBSET_RECALL, SUBSET_CUTOFFS)
+    """Return recall of the target at 1, 2 and 3; `run` ranks the five other pictures of each query's subset alone."""
+    return _recalls(run, SUBSET_RECALL, SUBSET_CUTOFFS)
 
 
 def fashioniq(run: ComposedRun) -> list[Measured]:
