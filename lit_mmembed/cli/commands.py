@@ -3,6 +3,7 @@
 LIGHTNING = {
     "fit": "train a retriever (LightningCLI: -c A.yaml -c B.yaml --key=value)",
     "pretrain": "train a LLaVA-Next to answer, by next tokens (LightningCLI)",
+    "fit-reranker": "train a LLaVA-Next to answer True or False about mined documents (LightningCLI)",
     "validate": "score it on the validation split (LightningCLI)",
     "test": "score it on the test split (LightningCLI)",
     "predict": "embed a collection into a store (LightningCLI)",

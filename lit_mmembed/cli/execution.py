@@ -13,7 +13,7 @@ from lit_mmembed.cli.commands import LIGHTNING
 from lit_mmembed.errors import InputError
 
 RESUME_FILE = "resume.ckpt"
-RESUMABLE = ("fit", "pretrain")
+RESUMABLE = ("fit", "pretrain", "fit-reranker")
 POSITIONAL = {"report": ("run_dir",), "compare": ("systems",)}
 
 

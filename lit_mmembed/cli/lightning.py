@@ -1,6 +1,6 @@
 """`mmembed fit|validate|test|predict`: LightningCLI over `RetrieverModule` and `RetrievalData`.
 
-`mmembed pretrain` is a `fit` of `GenerationModule` on `GenerationData`.
+`mmembed pretrain` is a `fit` of `GenerationModule` on `GenerationData`, `fit-reranker` of `RerankerModule`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from lit_mmembed.training.callbacks.throughput import Throughput
 from lit_mmembed.training.log import JsonLinesLogger
 from lit_mmembed.training.retriever import RetrieverModule
 
-PRETRAIN = "pretrain"
+PRETRAIN, FIT_RERANKER = "pretrain", "fit-reranker"
 ALLOW_FLAG = "--allow-imports="
 ALLOWED_IMPORTS = ["lit_mmembed", "lightning.pytorch", "torch.optim"]
 """What a YAML's `class_path` may name; `--allow-imports=my_package` adds to it."""
@@ -63,7 +63,8 @@ class RetrieverCLI(LightningCLI):
         """Add the loggers, callbacks and plugin that every run has."""
         folder = Path(self._get(self.config_init, "folder"))
         settings = self._get(self.config_init, "trainer", default={})
-        loggers = [JsonLinesLogger(folder), *_loggers(settings.get("logger"))]
+        more = [] if isinstance(settings.get("logger"), bool) else _as_list(settings.get("logger"))
+        loggers = [JsonLinesLogger(folder), *more]
         plugins = [*_as_list(settings.get("plugins"))]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
@@ -175,7 +176,7 @@ def _main(arguments: list[str], cli: type[RetrieverCLI]) -> int:
 
 def _run(arguments: list[str], cli: type[RetrieverCLI]) -> None:
     _, classes = _classes(arguments[0])
-    asked = "fit" if arguments[0] == PRETRAIN else arguments[0]
+    asked = "fit" if arguments[0] in (PRETRAIN, FIT_RERANKER) else arguments[0]
 
     class OneCommandCLI(cli):  # type: ignore[misc,valid-type]
         """Builds the parser of the command that is asked for: each takes half a second."""
@@ -200,6 +201,10 @@ def _run(arguments: list[str], cli: type[RetrieverCLI]) -> None:
 
 def _classes(asked: str) -> tuple[type[RetrieverCLI], tuple[type, type]]:
     """Return the command line of a subcommand, and its module and data."""
+    if asked == FIT_RERANKER:
+        from lit_mmembed.cli.rerank_fit import CLASSES
+
+        return PretrainCLI, CLASSES
     if asked != PRETRAIN:
         return RetrieverCLI, (RetrieverModule, RetrievalData)
     from lit_mmembed.data.generation_data import GenerationData
@@ -219,14 +224,8 @@ def _check_yaml(arguments: list[str]) -> None:
             raise InputError(f"is not YAML: {broken}", file=file, fix="correct the file") from None
 
 
-def _loggers(setting: Any) -> list[Any]:
-    return [] if setting in (None, True, False) else _as_list(setting)
-
-
 def _as_list(setting: Any) -> list[Any]:
-    if setting is None:
-        return []
-    return list(setting) if isinstance(setting, (list, tuple)) else [setting]
+    return list(setting) if isinstance(setting, (list, tuple)) else [] if setting is None else [setting]
 
 
 def _quiet() -> None:

@@ -17,7 +17,12 @@ from tests.encoders.small import jpeg
 from tests.encoders.small_mllm import llava_folder
 from tests.reranking.world import every_task, reranker, transformers_margin
 
-WAYS = [("bytes", False, "none"), ("bytes", True, "none"), ("pieces", False, "llava_mistral"), ("pieces", True, "llava_mistral")]
+WAYS = [
+    ("bytes", False, "none"),
+    ("bytes", True, "none"),
+    ("pieces", False, "llava_mistral"),
+    ("pieces", True, "llava_mistral"),
+]
 
 
 def scores(model, asked):

@@ -94,3 +94,22 @@ def _whole_pictures(model, ids, pixels):
     embedded = model.get_input_embeddings()(tokens)
     embedded[tokens == model.config.image_token_id] = torch.cat([projected, newline], dim=1).flatten(0, 1)
     return model(inputs_embeds=embedded, attention_mask=torch.ones_like(tokens)).logits[0, -1]
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+def dies_after(passes: int, patch) -> list[int]:
+    """Let the passes of the language model after the first few raise; return a count of them."""
+    count = [0]
+    margins = LlavaReranker.margins
+
+    def counted(self, prepared):
+        if count[0] == passes:
+            raise Killed
+        count[0] += 1
+        return margins(self, prepared)
+
+    patch.setattr(LlavaReranker, "margins", counted)
+    return count
