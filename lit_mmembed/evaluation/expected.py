@@ -1,7 +1,8 @@
 """Known values of a model, and whether a result agrees with them: what proves an installation.
 
 A YAML (or JSON) file: `rows`, a list of {task, pool, metric, k, value, tolerance, source}; what all rows share stands
-beside `rows` instead. Values are shares from 0 to 1, as in scores.jsonl.
+beside `rows` instead. Values are shares from 0 to 1, as in scores.jsonl. `shared_pools` lists the pools that hold the
+documents of every task of the file: their rows mean something only where all tasks were run.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from lit_mmembed.types import Score
 GOLDEN = Path(__file__).parents[1] / "data/golden"
 FIELDS = {"task": str, "pool": str, "metric": str, "k": int, "value": float, "tolerance": float, "source": str}
 OPTIONAL = {"source": ""}
+SHARED_POOLS = "shared_pools"
 AVERAGE = "avg_"
 AS_EXPECTED, DIFFERS, LACKS, NOT_RUN = "as expected", "off", "lacks", "not run"
 OFF = (DIFFERS, LACKS)
@@ -35,6 +37,8 @@ class Expected(NamedTuple):
     tolerance: float
     """The largest difference that passes."""
     source: str = ""
+    needs_all: bool = False
+    """Whether it counts only where every task of the file was run: averages, and rows of a pool of all tasks."""
 
 
 class Checked(NamedTuple):
@@ -64,11 +68,14 @@ def read_expected(name: str | Path) -> list[Expected]:
     rows = content.get("rows") if isinstance(content, Mapping) else None
     if not isinstance(rows, list) or not rows:
         raise InputError("has no rows", file=path, fix="write `rows:`, a list of known values")
-    shared = {name: value for name, value in content.items() if name != "rows"}
+    pools = content.get(SHARED_POOLS, [])
+    if not isinstance(pools, list):
+        raise InputError(f"{SHARED_POOLS} is no list", file=path, fix=f"write {SHARED_POOLS}: [global]")
+    shared = {name: value for name, value in content.items() if name not in ("rows", SHARED_POOLS)}
     expected: dict[tuple[str, str, str, int], Expected] = {}
     for place, row in enumerate(rows, start=1):
         try:
-            one = _parse({**shared, **_mapping(row)})
+            one = _parse({**shared, **_mapping(row)}, pools)
             if one[:4] in expected:
                 raise InputError("stands twice", fix="keep one")
         except InputError as wrong:
@@ -80,8 +87,8 @@ def read_expected(name: str | Path) -> list[Expected]:
 def check(scores: Sequence[Score], expected: Sequence[Expected]) -> list[Checked]:
     """Compare scores with known values.
 
-    A task of which nothing was scored is not run, and fails nothing; an average counts only where every other task of
-    the known values was run.
+    A task of which nothing was scored is not run, and fails nothing; averages and pools of all tasks count only where
+    every task of the known values was run.
 
     Raises:
         InputError: nothing of what is expected was scored.
@@ -92,10 +99,7 @@ def check(scores: Sequence[Score], expected: Sequence[Expected]) -> list[Checked
     if not any(one.task in ran for one in expected):
         names = ", ".join(sorted(ran)[:5])
         raise InputError(f"the scores ({names}) have no task of the known values", fix="name the values of this data")
-    return [
-        _checked(one, found.get(one[:4]), one.task in ran and (whole or not one.task.startswith(AVERAGE)))
-        for one in expected
-    ]
+    return [_checked(one, found.get(one[:4]), one.task in ran and (whole or not one.needs_all)) for one in expected]
 
 
 def _checked(expected: Expected, found: float | None, was_run: bool) -> Checked:
@@ -107,7 +111,7 @@ def _checked(expected: Expected, found: float | None, was_run: bool) -> Checked:
     return Checked(expected, found, AS_EXPECTED if close else DIFFERS)
 
 
-def _parse(row: Mapping[str, Any]) -> Expected:
+def _parse(row: Mapping[str, Any], shared_pools: Sequence[str]) -> Expected:
     row = {**OPTIONAL, **row}
     unknown, missing = sorted(set(row) - set(FIELDS)), [name for name in FIELDS if name not in row]
     if unknown or missing:
@@ -119,7 +123,8 @@ def _parse(row: Mapping[str, Any]) -> Expected:
             raise InputError(f"{name} {row[name]!r} is no {kind.__name__}", fix=f"correct {name}")
     if row["tolerance"] < 0:
         raise InputError(f"tolerance {row['tolerance']} is negative", fix="give 0 or more")
-    return Expected(**row)
+    needs_all = row["task"].startswith(AVERAGE) or row["pool"] in shared_pools
+    return Expected(**row, needs_all=needs_all)
 
 
 def _mapping(row: Any) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ import yaml
 
 from lit_mmembed.data.tasks import MBEIR_TASKS
 from lit_mmembed.errors import InputError
-from lit_mmembed.evaluation.expected import GOLDEN, check, read_expected
+from lit_mmembed.evaluation.expected import FIELDS, GOLDEN, check, read_expected
 from lit_mmembed.evaluation.scores import write_scores
 from lit_mmembed.types import Score
 from tests.tiny import mmembed
@@ -49,6 +49,13 @@ def test_an_average_counts_only_where_every_task_was_run(tmp_path):
     some = [score("cirr_task7", 0.4384), score("avg_all", 0.4384, metric="headline", k=0)]
     assert verdicts(some, path) == ["as expected", "not run", "not run"]
     assert verdicts([*some, score("nights_task4", 0.4384)], path) == ["as expected", "as expected", "off"]
+
+
+def test_a_pool_of_all_tasks_counts_only_where_every_task_was_run(tmp_path):
+    path = values(tmp_path, ROW, {**ROW, "pool": "local"}, {**ROW, "task": "nights_task4"}, shared_pools=["global"])
+    some = [score("cirr_task7", 0.9), score("cirr_task7", 0.4384, "local")]
+    assert verdicts(some, path) == ["not run", "as expected", "not run"]
+    assert verdicts([*some, score("nights_task4", 0.4384)], path) == ["off", "as expected", "as expected"]
 
 
 def test_scores_of_other_tasks_are_refused(tmp_path):
@@ -102,7 +109,7 @@ def test_the_command_ends_with_1_where_a_value_is_off_and_says_which(tmp_path):
     scores = [score(row.task, row.value, row.pool, k=row.k) for row in rows]
     names = [path.stem for path in GOLDEN.glob("*.yaml")]
     assert sorted(names) == ["blip_ff_l", "clip_sf_l"]
-    known = values(tmp_path, *(row._asdict() for row in rows))
+    known = values(tmp_path, *({name: getattr(row, name) for name in FIELDS} for row in rows))
     write_scores(tmp_path / "scores.jsonl", scores)
     flags = ("evaluate", "--scores", tmp_path / "scores.jsonl", "--expect")
     fine = mmembed(*flags, known)
