@@ -36,7 +36,7 @@ def _evaluated(flags: argparse.Namespace) -> list[Score]:
         from lit_mmembed.cli.mteb_stage import evaluate_mteb
 
         evaluate_mteb(flags)
-        return _written(flags.out / "scores.jsonl")
+        return _written(flags.out / "scores.jsonl") if flags.expect else []
     if flags.model or flags.stores:
         require(flags, "data", "out")
         from lit_mmembed.cli.encoding import evaluate_model
