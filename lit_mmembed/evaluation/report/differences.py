@@ -66,7 +66,7 @@ def _table(run: Run, rows: Sequence[Measured], measure: str) -> Table | None:
     pairs = [pair for pair in compared_systems(run.systems) if any(_gap(run, pair, measure, r.name) for r in rows)]
     if not pairs:
         return None
-    heads = [Head(column_label(run.systems, p.a).group if p.kind == MODELS else p.kind, p.label) for p in pairs]
+    heads = [Head(column_label(run.systems, p.a).group if p.kind == MODELS else p.kind, _named(run, p)) for p in pairs]
     figures = _paper(run, measure, pairs)
     heads += [Head(f"paper, M-BEIR, {high.encoder}", "M_hard − M_rand") for high, _ in figures]
     lines = [
@@ -131,9 +131,15 @@ def _paired_seeds(run: Run, pair: Comparison) -> int:
 
 def _subject(run: Run, pair: Comparison) -> str:
     if pair.kind != MODELS:
-        return f"{pair.label} {pair.kind.replace('−', 'minus')}"
+        return f"{_named(run, pair)} {pair.kind.replace('−', 'minus')}"
     group = column_label(run.systems, pair.a).group
     return f"{pair.label.replace('−', 'minus')}{', ' + group if group else ''}"
+
+
+def _named(run: Run, pair: Comparison) -> str:
+    """The comparison's label; with the encoder, where there are several, of a model with and without instructions."""
+    several = len({system.encoder for system in run.systems}) > 1
+    return f"{pair.a.encoder} {pair.label}" if pair.kind != MODELS and several else pair.label
 
 
 def _words(gap: Summary) -> str:

@@ -83,11 +83,12 @@ def _instructions(run: Run, rows: Sequence[Measured]) -> Table | None:
         return None
     tasks = [row for row in rows if row.task and row.task.paper_id in (1, 4, 5)]
     columns = instruction_columns()
-    heads = [Head(f"{system.encoder}, {system.model}", f"{system.instructions} instructions") for system in run.systems]
+    systems = sorted(run.systems, key=lambda system: (system.encoder, system.model != ZERO_SHOT, system.model))
+    heads = [Head(f"{system.encoder}, {system.model}", f"{system.instructions} instructions") for system in systems]
     heads += [Head("paper, M-BEIR", column) for column in columns]
     lines = []
     for row in tasks:
-        cells = [percent(summarize(run, system, "local", HIT, row.name)) for system in run.systems]
+        cells = [percent(summarize(run, system, "local", HIT, row.name)) for system in systems]
         lines.append(task_line(row, [*cells, *(paper_cell(figure) for figure in instruction_figures(row))]))
     notes = [INSTRUCTION_NOTE, DIRECTION_ONLY]
     return Table(f"Instructions: {hit_name(rows)}, local pools", heads, lines, notes) if lines else None
