@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import lightning
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 from lit_mmembed.data.datamodule import ResumableLoader
@@ -155,6 +157,10 @@ class RerankingData(lightning.LightningDataModule):
         lists = self._lists(sources, "val", None)
         drawn = [lists[0, row, row] for row in rows]
         return DataLoader(drawn, batch_size=self.batch_size, collate_fn=self._prepared)  # type: ignore[arg-type]
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave questions where they are: the model puts what it needs on its device."""
+        return batch
 
     def _lists(self, sources: Sources, split: str, negatives: Negatives | None) -> QuestionLists:
         pools = self.directory.pools(split)

@@ -70,10 +70,6 @@ class RerankerModule(lightning.LightningModule):
         """What prepares the data's questions."""
         return self.reranker
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leave questions where they are: the model puts what it needs on its device."""
-        return batch
-
     def configure_optimizers(self) -> Any:
         """AdamW over the trainable parameters."""
         return self.optimization.configure((self.reranker,), int(self.trainer.estimated_stepping_batches))
