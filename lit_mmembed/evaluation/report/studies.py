@@ -52,12 +52,13 @@ def _curriculum(run: Run, rows: Sequence[Measured]) -> Table | None:
     ]
     heads = [head for head, _, _ in multimodal] + [Head("texts", "nDCG@10")]
     heads += [Head("paper (Table 6)", "M-BEIR, tasks 1 to 5"), Head("paper (Table 6)", "BEIR")]
+    groups = {column_label(systems, system).group for system in systems}
     lines = []
     for system in systems:
         cells = [percent(summarize(run, system, "global", measure, task)) for _, measure, task in multimodal]
         cells.append(percent(text_summary(run, system, MEAN)))
         cells += [paper_cell(figure) for figure in curriculum_figures(system.model)]
-        lines.append(Line(system.model, column_label(systems, system).group, cells))
+        lines.append(Line(system.model, column_label(systems, system).group if len(groups) > 1 else "", cells))
     return Table("Multimodal and text-to-text retrieval", heads, lines, CURRICULUM_NOTES)
 
 
