@@ -191,8 +191,8 @@ class Negative(NamedTuple):
     qid: str
     did: str
     kind: str
-    """`wrong_modality` (C1 of section 4.1.1), `unsatisfying` (C2), `positive_aware` (filtered by the positive's score) or
-    `random` (the control)."""
+    """`wrong_modality` (C1 of section 4.1.1), `unsatisfying` (C2), `positive_aware` (below the positive's score by a
+    margin or a share) or `random` (the control)."""
     rank: int
     """From 1, in the mined ranking; 0 for `random`."""
     score: float
