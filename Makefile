@@ -58,7 +58,7 @@ check: install            ## Style, format, types, layers
 
 bench: install            ## Ours, the best peer and the limit, in one run; ratios into benchmarks/results/
 	$(BIN)/python -m pip install --quiet -c constraints.txt -r requirements-bench.txt
-	for file in search metrics reader images step startup cached_step encoding; do $(BIN)/python -m benchmarks.$$file || exit 1; done
+	for file in search metrics reader images step startup cached_step encoding rerank; do $(BIN)/python -m benchmarks.$$file || exit 1; done
 
 install: $(VENV)/installed
 
