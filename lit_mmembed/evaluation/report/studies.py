@@ -130,6 +130,7 @@ def _ablation(run: Run, rows: Sequence[Measured]) -> Table | None:
 
 def _ablation_notes(found: Sequence[Evaluation]) -> list[str]:
     seeds = len({evaluation.seed for evaluation in found})
-    notes = [f"Means over all tasks, ± standard deviation over {seeds} seeds; differences are over paired seeds."]
+    several = f"± standard deviation over {seeds} seeds; differences are over paired seeds" if seeds > 1 else "one seed"
+    notes = [f"Means over all tasks, {several}."]
     said = dict.fromkeys(str(e.stage.labels["paper"]) for e in found if e.stage.labels.get("paper"))
     return [*notes, *(f"The paper: {words}" for words in said)]
