@@ -134,11 +134,11 @@ def order_of(
     mixing: Literal["mixed", "one_task"],
 ) -> BatchOrder | MixtureOrder:
     """The order of a single source's queries, or of a mixture's."""
-    drawn = training.drawn()
     if mixture is None:
         repeats = training.sources[0].directory.repeats(SPLIT)
         task = np.asarray(training.parts[0].queries.task)
         return BatchOrder(task, batch_size=batch_size, seed=seed, mixing=mixing, repeats=repeats)
+    drawn = training.drawn()
     share = shares(mixture, [len(source.rows) for source in drawn])
     return MixtureOrder(drawn, share, batch_size=batch_size, seed=seed, mixing=mixing)
 

@@ -79,8 +79,8 @@ class MllmPreprocess:
         images: How images are taken; None for a model of texts only.
         prompts: The style.
         query_length: Tokens of a query at most, before images expand; an image counts as one (appendix A.1). Only
-            the row's own text is cut.
-        candidate_length: The same of a document. A row's own `length` goes before both.
+            the row's own text is cut. Its own `length`, where it has one, goes before this.
+        candidate_length: The same of a document.
         instruction_mask: Which tokens pooling leaves out. `none`; `clean`: all before the query's own image or text;
             `nv_embed` and `mm_embed`: what the released code leaves out, for equality with released vectors.
     """
