@@ -121,6 +121,14 @@ def test_an_image_counts_as_one_token_of_the_limit_and_each_side_has_its_own(byt
         assert lengths.tolist() == [limit - 1 + VECTORS, limit]
 
 
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize("own", [12, 40])
+def test_a_rows_own_limit_goes_before_the_sides(bytes_backbone, side, own):
+    made = preprocess(bytes_backbone, query_length=20, candidate_length=20)
+    rows = [EncoderRow("fox " * 50, None, side), EncoderRow("fox " * 50, None, side, length=own)]
+    assert made(rows)["lengths"].tolist() == [20, own]
+
+
 def test_an_instruction_longer_than_the_limit_stays(bytes_backbone):
     long = "Find what is asked for and nothing else"
     made = preprocess(bytes_backbone, query_length=5).tokenized(EncoderRow("a red fox", None, Side.QUERY, long))
