@@ -12,6 +12,8 @@ A recipe:
       data: {command: shard, shared: true, arguments: {source: mbeir, root: ..., out: "${folder}/shards"}}
       rand: {command: fit, config: [a.yaml], arguments: {data.path: "${stage:data}/shards"}}
 
+A stage with `each` is several, one for each combination of words: repeating.py.
+
 `${folder}` is the stage's own folder, `${stage:NAME}` that of a stage it reads, which runs before it; `${seed}` is the
 seed, `${run_dir}` OUT/NAME.
 A `shared` stage is run once for all seeds and variants. One with `always: true` is run every time, after the others:
@@ -34,6 +36,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from lit_mmembed.cli.execution import execute
+from lit_mmembed.cli.repeating import repeated
 from lit_mmembed.cli.resolving import Stage, resolve
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import read_json, write_json
@@ -90,6 +93,7 @@ def load(recipe: Path) -> DictConfig:
         raise InputError(f"is not YAML: {broken}", file=recipe, fix="correct the file") from None
     if not isinstance(content, DictConfig):
         raise InputError("is not a recipe: a mapping is expected", file=recipe, fix="see lit_mmembed/cli/recipe.py")
+    content = repeated(content, recipe)
     if "base" in content:
         content = OmegaConf.merge(load(recipe.parent / content.pop("base")), content)
     for key in ("name", "stages"):
