@@ -13,7 +13,11 @@ from lit_mmembed.cli.model_arguments import stage as _stage
 def evaluate(stages: argparse._SubParsersAction) -> None:
     """`mmembed evaluate`."""
     stage = _stage(stages, "evaluate", "Score a ranking against qrels; or encode, search and score a model.")
-    stage.add_argument("--run", type=Path, help="ranking: TREC (also M-BEIR's seventh column) or Parquet")
+    stage.add_argument(
+        "--run",
+        type=Path,
+        help="ranking: TREC (also M-BEIR's seventh column) or Parquet; with --qrels, or --data and --out",
+    )
     stage.add_argument("--qrels", type=Path, help="qrels: four columns, or M-BEIR's five")
     stage.add_argument("--queries", type=Path, help="M-BEIR's JSONL or a shard set: gives the tasks")
     stage.add_argument("--candidates", type=Path, help="M-BEIR's JSONL or a shard set: gives the modalities")

@@ -52,7 +52,9 @@ def _written(path: Path) -> list[Score]:
 
 
 def _evaluate_run(flags: argparse.Namespace) -> list[Score]:
-    """A ranking and qrels of any system."""
+    """A ranking of any system, with qrels or over a data directory."""
+    if flags.data:
+        _of_data(flags)
     require(flags, "run", "qrels")
     from lit_mmembed.cli.tables import print_scores
     from lit_mmembed.evaluation.mbeir import evaluate as evaluate_run
@@ -70,6 +72,23 @@ def _evaluate_run(flags: argparse.Namespace) -> list[Score]:
     )
     print_scores(scores)
     return scores
+
+
+def _of_data(flags: argparse.Namespace) -> None:
+    """Take qrels, queries and candidates of a split, and write into --out what `evaluate --model` does."""
+    from lit_mmembed.data.directory import DataDirectory
+    from lit_mmembed.retrieval.ranking import ranking_record, read_ranking, write_ranking
+
+    require(flags, "run", "out")
+    given = [name for name in ("qrels", "queries", "candidates", "json") if getattr(flags, name)]
+    if given:
+        raise InputError(f"--data has what --{given[0]} says", fix="leave one of them out")
+    directory = DataDirectory(flags.data)
+    flags.queries = directory.path / "queries" / flags.split
+    flags.candidates = directory.path / "candidates" / flags.split
+    flags.qrels, flags.json = directory.qrels_path(flags.split), flags.out / "scores.jsonl"
+    name = "run_local.parquet" if flags.pool == "local" else "run.parquet"
+    write_ranking(flags.out / name, read_ranking(flags.run), record=ranking_record(flags.run))
 
 
 def compare(flags: argparse.Namespace) -> None:

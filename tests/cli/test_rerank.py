@@ -195,3 +195,21 @@ def test_an_evaluation_folder_and_a_trec_run_are_taken_too(tiny, run, reranked, 
 def test_texts_that_are_cut_are_counted(tiny, run, llava, tmp_path):
     done(*command(tiny, run, tmp_path / "out.parquet", "--model", llava, "--document-tokens", 3))
     assert ranking_record(tmp_path / "out.parquet")["reranking"]["cut"] > 5
+
+
+def test_a_ranking_is_scored_on_a_data_directory_as_with_the_files_named(tiny, reranked, tmp_path):
+    done("evaluate", "--run", reranked, "--data", tiny.data, "--out", tmp_path / "out")
+    named = ("--qrels", tiny.data / "qrels/test.txt", "--queries", tiny.data / "queries/test")
+    pool = ("--candidates", tiny.data / "candidates/test", "--json", tmp_path / "named.jsonl")
+    done("evaluate", "--run", reranked, *named, *pool)
+    assert (tmp_path / "out/scores.jsonl").read_bytes() == (tmp_path / "named.jsonl").read_bytes()
+    ours, theirs = (read_ranking(path) for path in (tmp_path / "out/run.parquet", reranked))
+    assert np.array_equal(ours.document, theirs.document)
+    assert ranking_record(tmp_path / "out/run.parquet") == ranking_record(reranked)
+
+
+def test_a_ranking_over_a_data_directory_takes_no_files_beside_it(tiny, reranked, tmp_path):
+    flags = ("--data", tiny.data, "--out", tmp_path / "out", "--qrels", tiny.data / "qrels/test.txt")
+    ran = mmembed("evaluate", "--run", reranked, *flags)
+    assert ran.status == 2 and "--data has what --qrels says" in ran.err
+    assert not (tmp_path / "out").exists()
