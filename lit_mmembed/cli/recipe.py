@@ -4,6 +4,7 @@ A recipe:
 
     name: emoji_clip_sf                 the run folder: OUT/NAME
     base: other.yaml                    optional: this file says only what differs
+    only: [hard]                        optional: of the base's stages, these and what they read
     variant: main                       stages of each variant have a folder of their own
     vars: {steps: 400}                  ${vars.steps}
     smoke: {steps: 20}                  what --smoke changes in vars
@@ -35,6 +36,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from lit_mmembed.cli.basing import on_base
 from lit_mmembed.cli.execution import execute
 from lit_mmembed.cli.repeating import repeated
 from lit_mmembed.cli.resolving import Stage, resolve
@@ -47,9 +49,15 @@ STARTED = "started.json"
 
 
 def run(
-    recipe: Path, *, smoke: bool = False, seed: int = 0, out: Path = Path("runs"), changes: Sequence[str] = ()
+    recipe: Path,
+    *,
+    smoke: bool = False,
+    seed: int = 0,
+    out: Path = Path("runs"),
+    changes: Sequence[str] = (),
+    fresh: bool = False,
 ) -> Path:
-    """Run the stages of a recipe that are not done; return the run folder.
+    """Run the stages that are not done of a recipe and of the recipes that it is made of; return its run folder.
 
     Args:
         recipe: The recipe.
@@ -57,86 +65,63 @@ def run(
         seed: Of everything; each seed has its own folder.
         out: Where run folders lie.
         changes: What to change in the recipe, as "vars.root=/data/M-BEIR".
+        fresh: Take over nothing from other run folders, and run again what was taken over.
 
     Raises:
-        InputError: the recipe cannot be read or a stage fails on its input.
+        InputError: a recipe cannot be read or a stage fails on its input.
     """
-    content = load(recipe)
-    if smoke:
-        content.name = f"{content.name}_smoke"
-        content.vars = OmegaConf.merge(content.get("vars", {}), content.get("smoke", {}))
-    content = changed(content, changes)
-    stages = resolve(content, seed=seed, out=out, file=recipe)
-    start = time.monotonic()
+    recipes = recipes_of(recipe, changes, smoke=smoke)
+    resolved = [resolve(content, seed=seed, out=out, file=file) for file, content in recipes]
+    for (file, content), stages in zip(recipes, resolved, strict=True):
+        if len(recipes) > 1:
+            print(f"{file} -> {out / content.name}", flush=True)
+        start = time.monotonic()
+        _run_stages(stages, seed, None if fresh else Finished(out))
+        print(f"{file}: all {len(stages)} stages done in {time.monotonic() - start:.0f} s", flush=True)
+    return out / str(recipes[-1][1].name)
+
+
+def _run_stages(stages: dict[str, Stage], seed: int, finished: Finished | None) -> None:
+    """Run what is not done of one recipe, or take it over from the finished stages of other run folders."""
     for number, stage in enumerate(stages.values(), 1):
         title = f"[{number}/{len(stages)}] {stage.name} ({stage.command})"
-        if _is_done(stage):
+        if _is_done(stage, taken_over=finished is not None):
             _relabel(stage)
             print(f"{title}: done before", flush=True)
             continue
+        other = finished.take_over(stage.fingerprint, stage.folder) if finished and not stage.always else None
+        if other:
+            _write_mark(stage, stages, record=other.record, reused_from=other.place)
+            print(f"{title}: reused from {other.place}", flush=True)
+            continue
         print(f"{title} -> {stage.folder}", flush=True)
         began = time.monotonic()
-        _run_stage(stage, seed, stages)
+        with _folder_of(stage):
+            execute(stage.command, stage.arguments, config=stage.config, folder=stage.folder, seed=seed)
+        _write_mark(stage, stages, record=run_record(seed=seed))
         print(f"{title}: {time.monotonic() - began:.0f} s", flush=True)
-    print(f"{recipe}: all {len(stages)} stages done in {time.monotonic() - start:.0f} s", flush=True)
-    return out / content.name
 
 
-def load(recipe: Path) -> DictConfig:
-    """Read a recipe and what it is based on."""
-    content: Any
-    try:
-        content = OmegaConf.load(recipe)
-    except FileNotFoundError:
-        raise InputError("does not exist", file=recipe, fix="experiments/ holds the recipes") from None
-    except Exception as broken:
-        raise InputError(f"is not YAML: {broken}", file=recipe, fix="correct the file") from None
-    if not isinstance(content, DictConfig):
-        raise InputError("is not a recipe: a mapping is expected", file=recipe, fix="see lit_mmembed/cli/recipe.py")
-    content = repeated(content, recipe)
-    if "base" in content:
-        content = OmegaConf.merge(load(recipe.parent / content.pop("base")), content)
-    for key in ("name", "stages"):
-        if key not in content:
-            raise InputError(f"is not a recipe: `{key}` is missing", file=recipe, fix="see lit_mmembed/cli/recipe.py")
-    return content
-
-
-def changed(content: DictConfig, changes: Sequence[str]) -> DictConfig:
-    """Return a recipe with KEY=VALUE set; InputError where it has no such key."""
-    for change in changes:
-        key, equals, value = change.partition("=")
-        parent, _, name = key.rpartition(".")
-        where = OmegaConf.select(content, parent or key)
-        if not equals or where is None or (parent == "vars" and name not in where):
-            raise InputError(
-                f"--set {change}: there is no {key!r} to set", fix="KEY=VALUE, as in vars.root=/data/M-BEIR"
-            )
-        OmegaConf.update(content, key, yaml.safe_load(value))
-    return content
-
-
-def _is_done(stage: Stage) -> bool:
+def _is_done(stage: Stage, *, taken_over: bool) -> bool:
+    """Say whether a stage has been run; or `taken_over` from another run folder, where that counts."""
     mark = stage.folder / DONE
-    return not stage.always and mark.exists() and read_json(mark)["fingerprint"] == stage.fingerprint
+    if stage.always or not mark.exists():
+        return False
+    content = read_json(mark)
+    return content["fingerprint"] == stage.fingerprint and (taken_over or "reused_from" not in content)
 
 
-def _run_stage(stage: Stage, seed: int, stages: dict[str, Stage]) -> None:
-    with _folder_of(stage):
-        execute(stage.command, stage.arguments, config=stage.config, folder=stage.folder, seed=seed)
-    write_json(
-        stage.folder / DONE,
-        {
-            "name": stage.name,
-            "command": stage.command,
-            "config": stage.config,
-            "arguments": stage.arguments,
-            "labels": stage.labels,
-            "fingerprint": stage.fingerprint,
-            "inputs": {need: stages[need].fingerprint for need in stage.needs},
-            "record": run_record(seed=seed),
-        },
-    )
+def _write_mark(stage: Stage, stages: dict[str, Stage], **about: Any) -> None:
+    content = {
+        "name": stage.name,
+        "command": stage.command,
+        "config": stage.config,
+        "arguments": stage.arguments,
+        "labels": stage.labels,
+        "fingerprint": stage.fingerprint,
+        "inputs": {need: stages[need].fingerprint for need in stage.needs},
+    }
+    write_json(stage.folder / DONE, {**content, **about})
 
 
 def _relabel(stage: Stage) -> None:
@@ -153,6 +138,7 @@ def _folder_of(stage: Stage) -> Iterator[None]:
     mark = stage.folder / STARTED
     same = mark.exists() and read_json(mark) == stage.fingerprint
     if stage.folder.exists() and not same:
+        (stage.folder / DONE).unlink(missing_ok=True)  # first: another run may be taking this folder's files over
         shutil.rmtree(stage.folder)
     stage.folder.mkdir(parents=True, exist_ok=True)
     write_json(mark, stage.fingerprint)
