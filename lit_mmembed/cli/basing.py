@@ -16,7 +16,7 @@ def on_base(base: DictConfig, own: DictConfig, file: Path) -> DictConfig:
 
     Args:
         base: The other recipe, complete.
-        own: What differs. Its `only: [STAGE, ...]` leaves out every stage of the base but these and those that they read.
+        own: What differs. Its `only: [STAGE, ...]` leaves out every stage of the base but these and what these read.
         file: For errors.
 
     Raises:
