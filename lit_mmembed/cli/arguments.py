@@ -124,6 +124,8 @@ def _run(stages: argparse._SubParsersAction) -> None:
     change = "change the recipe, e.g. vars.root=/data/M-BEIR; --vars.root=/data/M-BEIR is the same"
     stage.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=change)
     stage.add_argument("--out", type=Path, default=agent_folder("runs"), help="where run folders lie")
+    fresh = "take over no finished stage of another run folder, and run again those that were"
+    stage.add_argument("--fresh", action="store_true", help=fresh)
 
 
 def _plan(stages: argparse._SubParsersAction) -> None:

@@ -13,14 +13,16 @@ A recipe:
       data: {command: shard, shared: true, arguments: {source: mbeir, root: ..., out: "${folder}/shards"}}
       rand: {command: fit, config: [a.yaml], arguments: {data.path: "${stage:data}/shards"}}
 
-A stage with `each` is several, one for each combination of words: repeating.py.
+A stage with `each` is several, one for each combination of words: repeating.py. `recipes: [OTHER.yaml]` are run first,
+each into its own run folder: composing.py.
 
 `${folder}` is the stage's own folder, `${stage:NAME}` that of a stage it reads, which runs before it; `${seed}` is the
-seed, `${run_dir}` OUT/NAME.
+seed, `${out}` OUT, `${run_dir}` OUT/NAME.
 A `shared` stage is run once for all seeds and variants. One with `always: true` is run every time, after the others:
 the report, also in a recipe that adds stages to its base.
 
 A stage is run again when its command, its arguments, its configuration files or a stage that it reads have changed.
+What another run folder in OUT has of it is taken over in place of running it: reuse.py.
 Killed at any point, the same command goes on: files of finished parts are kept, `fit` resumes from its `resume.ckpt`.
 """
 
@@ -33,19 +35,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import DictConfig, OmegaConf
-
-from lit_mmembed.cli.basing import on_base
+from lit_mmembed.cli.composing import recipes_of
 from lit_mmembed.cli.execution import execute
-from lit_mmembed.cli.repeating import repeated
+from lit_mmembed.cli.loading import changed, load
 from lit_mmembed.cli.resolving import Stage, resolve
-from lit_mmembed.errors import InputError
+from lit_mmembed.cli.reuse import DONE, STARTED, Finished
 from lit_mmembed.files import read_json, write_json
 from lit_mmembed.record import run_record
 
-DONE = "stage.json"
-STARTED = "started.json"
+__all__ = ["Stage", "changed", "load", "resolve", "run"]
 
 
 def run(

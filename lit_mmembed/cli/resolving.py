@@ -51,7 +51,7 @@ def resolve(content: DictConfig, *, seed: int, out: Path, file: Path) -> dict[st
             )
         scope = "shared" if given.get("shared") else f"seed{seed}/{variant}"
         folder = run_dir / scope / name
-        context = {"vars": content.get("vars", {}), "seed": seed, "run_dir": str(run_dir)}
+        context = {"vars": content.get("vars", {}), "seed": seed, "out": str(out), "run_dir": str(run_dir)}
         try:
             needs, named = _resolved(given, context, {**{n: f"<{n}>" for n in stages}}, "<folder>")
             _, real = _resolved(given, context, {n: str(s.folder) for n, s in stages.items()}, str(folder))

@@ -89,7 +89,7 @@ def run(flags: argparse.Namespace) -> None:
     """`mmembed run`."""
     from lit_mmembed.cli.recipe import run as run_recipe
 
-    run_recipe(flags.recipe, smoke=flags.smoke, seed=flags.seed, out=flags.out, changes=flags.set)
+    run_recipe(flags.recipe, smoke=flags.smoke, seed=flags.seed, out=flags.out, changes=flags.set, fresh=flags.fresh)
 
 
 def sweep(flags: argparse.Namespace) -> None:
