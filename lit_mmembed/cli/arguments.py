@@ -129,7 +129,9 @@ def _run(stages: argparse._SubParsersAction) -> None:
 
 
 def _plan(stages: argparse._SubParsersAction) -> None:
-    stage = _stage(stages, "plan", "Memory and time of a fit, or of a recipe's fits, before anything is started.")
+    stage = _stage(
+        stages, "plan", "Memory and time of a fit; GPU-hours and disk of a recipe; before anything is started."
+    )
     stage.add_argument("recipe", type=Path, nargs="?", help="recipe YAML; or name a fit's YAMLs with -c")
     stage.add_argument("-c", "--config", action="append", default=[], help="a YAML of a fit, as often as there are")
     change = "change it, e.g. data.batch_size=512"
@@ -139,6 +141,10 @@ def _plan(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--gpus", type=int, help="how many (default: trainer.devices, or 1)")
     stage.add_argument("--mfu", type=float, default=0.4, help="share of the peak reached; train/mfu of a run tells it")
     stage.add_argument("--json", type=Path, help="also write every number here")
+    stage.add_argument("--details", action="store_true", help="of a recipe: also memory, steps and FLOPs of each fit")
+    stage.add_argument("--smoke", action="store_true", help="of a recipe: its small settings")
+    stage.add_argument("--seed", type=int, default=0, help="of a recipe: stages of which seed are done already")
+    stage.add_argument("--out", type=Path, default=agent_folder("runs"), help="of a recipe: where run folders lie")
 
 
 def _doctor(stages: argparse._SubParsersAction) -> None:

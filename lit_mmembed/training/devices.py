@@ -21,6 +21,8 @@ class Device:
     """FLOP/s in bf16, dense, with fp32 accumulation."""
     memory: float
     """Bytes that a process sees."""
+    exact: float
+    """FLOP/s in fp32 without tensor cores: what exact search multiplies with."""
 
     def peak_in(self, precision: str) -> float:
         """FLOP/s in Lightning's precision: half of the peak in fp32, which multiplies matrices in TF32."""
@@ -28,9 +30,9 @@ class Device:
 
 
 DEVICES = (
-    Device("a100", r"A100.*80GB", 312e12, 79 * GIB),
-    Device("h100", r"H100(?!.*(PCIe|NVL))", 989e12, 79 * GIB),
-    Device("h200", r"H200(?!.*NVL)", 989e12, 139 * GIB),
+    Device("a100", r"A100.*80GB", 312e12, 79 * GIB, 19.5e12),
+    Device("h100", r"H100(?!.*(PCIe|NVL))", 989e12, 79 * GIB, 67e12),
+    Device("h200", r"H200(?!.*NVL)", 989e12, 139 * GIB, 67e12),
 )
 """SXM modules; the PCIe and NVL cards of the same names are slower and not known."""
 

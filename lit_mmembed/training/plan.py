@@ -133,8 +133,9 @@ def run_time(fit: Fit) -> dict[str, float]:
     flops = step_flops(fit)["executed"]
     seconds = fit.machine.seconds(flops, fit.precision)
     per_epoch = max(1, int(fit.workload.epoch) // fit.settings.batch_size)
-    ends = [fit.settings.steps, fit.settings.epochs and int(per_epoch * fit.settings.epochs)]
-    steps = min((end for end in ends if end), default=per_epoch)
+    epochs = fit.settings.epochs
+    ends = [fit.settings.steps, None if epochs is None else int(per_epoch * epochs)]
+    steps = min((end for end in ends if end is not None), default=per_epoch)
     pool = fit.machine.seconds(encoding_flops(fit.encoder, fit.workload.pool), fit.precision)
     return {
         "seconds_per_step": seconds,

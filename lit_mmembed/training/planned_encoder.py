@@ -41,6 +41,8 @@ class PlannedEncoder:
     pixel_bytes: int = 0
     """Of an image as it lies in a batch."""
     checkpointing: bool = False
+    own: frozenset[str] | None = None
+    """Names of the parts that a model folder keeps beside the name of its checkpoint; None: it keeps all."""
 
     @property
     def can_checkpoint(self) -> bool:
@@ -119,8 +121,17 @@ def _mllm(arguments: Mapping[str, Any]) -> PlannedEncoder:
             Side.CANDIDATE: arguments.get("candidate_length", 128),
         },
         checkpointing=bool(arguments.get("gradient_checkpointing")),
+        own=_own(parts, frozenset(trained), pooling) if given.get("weights", True) else None,
         **images,
     )
+
+
+def _own(parts: Mapping[str, Part], trained: frozenset[str], pooling: Mapping[str, Any]) -> frozenset[str]:
+    """Name the parts that lie in a model folder: what is trained, adapters, and a pooling that no checkpoint has."""
+    kept = {*trained, "adapters"}
+    if not (pooling.get("init_args") or {}).get("checkpoint"):
+        kept.add("pooling")
+    return frozenset(kept & parts.keys())
 
 
 def _clip(arguments: Mapping[str, Any]) -> PlannedEncoder:

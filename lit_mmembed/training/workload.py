@@ -11,32 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lit_mmembed.data.tasks import MBEIR_TASKS, PUBLISHED_COUNTS
-from lit_mmembed.types import Modality, Side
+from lit_mmembed.training.published import MBEIR_TRAIN_QUERIES
+from lit_mmembed.types import Modality, Side, Task
 
 TEXT_TOKENS = 40
 """Assumed of a text where no data directory is named."""
 INSTRUCTION_TOKENS = 19
 """Of an instruction: M-BEIR's 64 wordings have 74 characters on average."""
 CHARACTERS_PER_TOKEN = 4
-MBEIR_TRAIN_QUERIES: dict[str, int] = {
-    "visualnews_task0": 99_000,
-    "mscoco_task0": 100_000,
-    "fashion200k_task0": 15_000,
-    "webqa_task1": 16_000,
-    "edis_task2": 26_000,
-    "webqa_task2": 16_000,
-    "visualnews_task3": 100_000,
-    "mscoco_task3": 113_000,
-    "fashion200k_task3": 15_000,
-    "nights_task4": 16_000,
-    "oven_task6": 150_000,
-    "infoseek_task6": 141_000,
-    "fashioniq_task7": 16_000,
-    "cirr_task7": 26_000,
-    "oven_task8": 157_000,
-    "infoseek_task8": 143_000,
-}
-"""Training queries of M-BEIR by task name, to the thousand (Table 8 of the paper)."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +76,8 @@ def mbeir(*, instructions: bool) -> Workload:
     for task in MBEIR_TASKS:
         count = MBEIR_TRAIN_QUERIES[task.name]
         queries.append(Kind(Side.QUERY, task.query_modality, count, asked + _text(task.query_modality)))
-        documents.append(_document(task.candidate_modality, count))
-        pool.append(_document(task.candidate_modality, PUBLISHED_COUNTS[task.name].pool))
+        documents.append(mbeir_documents(task, count))
+        pool.append(mbeir_documents(task, PUBLISHED_COUNTS[task.name].pool))
     assumptions = (
         f"M-BEIR's training queries by task (Table 8) and its global test pool; {TEXT_TOKENS} tokens a text",
         f"{INSTRUCTION_TOKENS} tokens an instruction" if instructions else "no instructions",
@@ -113,13 +95,13 @@ def of_directory(path: Path, *, instructions: bool) -> Workload:
     directory = DataDirectory(path)
     asked = INSTRUCTION_TOKENS if instructions else 0
     reader, repeats = directory.queries("train"), directory.repeats("train")
-    lengths = _lengths(reader.modality, reader.tokens)
+    lengths = mean_lengths(reader.modality, reader.tokens)
     weight = [1] * len(reader) if repeats is None else repeats.tolist()
     counted: dict[tuple[int, int], float] = {}
     for task, code, times in zip(reader.task.tolist(), reader.modality.tolist(), weight, strict=True):
         counted[task, code] = counted.get((task, code), 0) + times
     train = directory.candidates("train")
-    of_document = _lengths(train.modality, train.tokens)
+    of_document = mean_lengths(train.modality, train.tokens)
     kinds = tuple(Modality)
     queries = [
         Kind(Side.QUERY, kinds[code], n, asked + lengths.get(kinds[code], 0)) for (_, code), n in counted.items()
@@ -130,7 +112,7 @@ def of_directory(path: Path, *, instructions: bool) -> Workload:
         documents.append(Kind(Side.CANDIDATE, wanted, n, of_document.get(wanted, 0)))
     split = "test" if "test" in directory.splits else "train"
     candidates = directory.candidates(split)
-    of_pool = _lengths(candidates.modality, candidates.tokens)
+    of_pool = mean_lengths(candidates.modality, candidates.tokens)
     codes = candidates.modality.tolist()
     pool = [Kind(Side.CANDIDATE, kind, codes.count(kind.code), of_pool.get(kind, 0)) for kind in kinds]
     assumptions = (
@@ -149,16 +131,17 @@ def merged(kinds: Iterable[Kind]) -> tuple[Kind, ...]:
     return tuple(Kind(side, modality, n, text) for (side, modality, text), n in counts.items() if n)
 
 
-def _document(modality: Modality, count: float) -> Kind:
-    return Kind(Side.CANDIDATE, modality, count, _text(modality))
+def mbeir_documents(task: Task, count: float) -> Kind:
+    """Documents that a task of M-BEIR asks for."""
+    return Kind(Side.CANDIDATE, task.candidate_modality, count, _text(task.candidate_modality))
 
 
 def _text(modality: Modality) -> int:
     return 0 if modality is Modality.IMAGE else TEXT_TOKENS
 
 
-def _lengths(modality: object, characters: object) -> Mapping[Modality, int]:
-    """Mean tokens of the texts of each modality that occurs."""
+def mean_lengths(modality: object, characters: object) -> Mapping[Modality, int]:
+    """Return the mean tokens of the texts of each modality that occurs, from arrays of codes and of characters."""
     import numpy as np
 
     codes, lengths = np.asarray(modality), np.asarray(characters)

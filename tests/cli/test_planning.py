@@ -49,27 +49,25 @@ def test_a_change_on_the_command_line_wins(tmp_path):
 
 
 def test_a_recipe_has_a_plan_for_each_fit_and_embedding(tmp_path):
-    plans = planned(tmp_path, "experiments/mbeir/clip_sf.yaml", "--gpus", 8)
-    assert set(plans) == {"rand (fit)", "hard (fit)", "embed_rand (predict)", "embed_hard (predict)"}
-    assert plans["hard (fit)"]["step"]["negatives"] == 1 and plans["rand (fit)"]["step"]["negatives"] == 0
-    assert plans["rand (fit)"]["parameters"]["total"] == 427_616_513
+    plans = planned(tmp_path, "experiments/mbeir/clip_sf.yaml", "--gpus", 8, "--out", tmp_path)["fits"]
+    assert set(plans) == {f"mbeir_clip_sf/{name}" for name in ("rand", "hard", "embed_rand", "embed_hard")}
+    assert plans["mbeir_clip_sf/hard"]["step"]["negatives"] == 1
+    assert plans["mbeir_clip_sf/rand"]["step"]["negatives"] == 0
+    assert plans["mbeir_clip_sf/rand"]["parameters"]["total"] == 427_616_513
 
 
 def test_a_mixture_of_so_many_steps_is_planned_for_those_and_says_what_is_not_counted(tmp_path):
-    plans = planned(tmp_path, "experiments/mbeir/mm_embed.yaml", "--gpus", 8)
-    continual = plans["continual (fit)"]
+    plans = planned(tmp_path, "experiments/mbeir/mm_embed.yaml", "--gpus", 8, "--out", tmp_path)["fits"]
+    continual = plans["mbeir_mm_embed/continual"]
     assert continual["time"]["steps"] == 4500 and continual["time"]["run_hours"] > 0
     assert any("data.mixture" in text for text in continual["assumptions"])
-    assert not any("data.mixture" in text for text in plans["hard (fit)"]["assumptions"])
+    assert not any("data.mixture" in text for text in plans["mbeir_mm_embed/hard"]["assumptions"])
 
 
-def test_a_stage_whose_checkpoint_an_earlier_stage_makes_is_left_out_and_named(tmp_path):
-    recipe = tmp_path / "recipe.yaml"
-    stage = {"command": "fit", "config": [ENCODER, TRAINING]}
-    path = {"model.encoder.init_args.backbone.init_args.path": "${run_dir}/initial"}
-    recipe.write_text(yaml.safe_dump({"name": "two", "stages": {"now": stage, "later": {**stage, "arguments": path}}}))
-    printed = done("plan", recipe).out
-    assert "now (fit)\n" in printed and "later (fit): not planned: runs/two/initial: the shapes" in printed
+def test_the_details_of_a_recipes_fits_are_printed_when_asked_for(tmp_path):
+    recipe = ("plan", "experiments/mbeir/clip_sf.yaml", "--out", tmp_path)
+    assert "a step," not in done(*recipe).out
+    assert "mbeir_clip_sf/rand (fit)\n  machine" in done(*recipe, "--details").out
 
 
 def test_a_data_directory_gives_lengths_and_counts(tmp_path, tiny):

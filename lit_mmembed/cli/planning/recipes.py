@@ -1,0 +1,102 @@
+"""The stages of a recipe and of the recipes that it is made of, each planned once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lit_mmembed.cli.composing import recipes_of
+from lit_mmembed.cli.planning import files, fits, searches
+from lit_mmembed.cli.planning.context import Context, NotPlanned
+from lit_mmembed.cli.resolving import Stage, resolve
+from lit_mmembed.errors import InputError
+from lit_mmembed.files import read_json
+from lit_mmembed.training.plan_work import Work
+
+DONE = "stage.json"
+PLANNERS: Mapping[str, Callable[[Stage, Context], Work]] = {
+    "fit": fits.fit,
+    "predict": fits.predict,
+    "fit-reranker": fits.fit_reranker,
+    "mine": searches.mine,
+    "evaluate": searches.evaluate,
+    "rerank": searches.rerank,
+    "encode": searches.encode,
+    "shard": files.shard,
+    "convert": files.convert,
+    "merge": files.merge,
+    "report": files.little,
+    "compare": files.little,
+    "tokenizer": files.little,
+    "texts": files.little,
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A stage of a recipe, and what it costs."""
+
+    recipe: str
+    """The name of its run folder."""
+    stage: Stage
+    work: Work | None
+    """None: see `why`."""
+    why: str = ""
+    """Why it was not planned."""
+    same: str = ""
+    """RECIPE/STAGE of the stage before that is the very same, whose result it takes."""
+    done: bool = False
+
+    @property
+    def name(self) -> str:
+        """RECIPE/STAGE."""
+        return f"{self.recipe}/{self.stage.name}"
+
+    @property
+    def counted(self) -> bool:
+        """Whether its numbers are part of the totals."""
+        return self.work is not None and not self.same and not self.done
+
+
+def planned_recipes(flags: argparse.Namespace) -> list[Planned]:
+    """Plan every stage of the recipe that the flags name, in the order in which they are run.
+
+    Raises:
+        InputError: a recipe cannot be read.
+    """
+    context = Context(flags, finished=finished(flags.out))
+    stages: list[tuple[str, Stage]] = []
+    for file, content in recipes_of(flags.recipe, flags.set, smoke=flags.smoke):
+        for stage in resolve(content, seed=flags.seed, out=flags.out, file=file).values():
+            stages.append((str(content.name), stage))
+            context.stages[stage.folder] = stage
+    seen: dict[str, str] = {}
+    planned = []
+    for recipe, stage in stages:
+        same = "" if stage.always else seen.get(stage.fingerprint, "")
+        seen.setdefault(stage.fingerprint, f"{recipe}/{stage.name}")
+        is_done = not stage.always and stage.fingerprint in context.finished
+        work, why = _work(stage, context)
+        planned.append(Planned(recipe, stage, work, why, same, is_done))
+    return planned
+
+
+def finished(out: Path) -> dict[str, Path]:
+    """Return the stages that any run folder has finished, by fingerprint: a recipe takes their results over."""
+    marks = [*out.glob(f"*/shared/*/{DONE}"), *out.glob(f"*/seed*/*/*/{DONE}")]
+    return {str(read_json(mark).get("fingerprint")): mark.parent for mark in marks}
+
+
+def _work(stage: Stage, context: Context) -> tuple[Work | None, str]:
+    planner = PLANNERS.get(stage.command, files.unknown)
+    try:
+        return planner(stage, context), ""
+    except NotPlanned as unknown:
+        return None, str(unknown)
+    except InputError as unknown:
+        made_by = context.maker(unknown.file) if unknown.file else None
+        if made_by is not None and made_by is not stage:
+            return None, f"its checkpoint is made by stage {made_by.name} ({made_by.command})"
+        return None, f"{unknown.file}: {unknown.problem}" if unknown.file else unknown.problem
