@@ -128,12 +128,13 @@ def test_a_folder_that_is_removed_meanwhile_is_not_taken(executed, tmp_path, mon
 
     def remove(source: Path, target: Path) -> None:
         real(source, target)
-        (tmp_path / f"runs/first/{PLACE}/stage.json").unlink(missing_ok=True)
+        if source.name == "resume.ckpt":
+            (source.parent / "stage.json").unlink()
 
     monkeypatch.setattr(reuse, "_take", remove)
     executed.clear()
     run(tmp_path, "second")
-    assert f"second/{PLACE}" in executed
+    assert executed == ["second/shared/data", f"second/{PLACE}", "second/seed0/main/last"]
     assert "reused_from" not in read_json(tmp_path / f"runs/second/{PLACE}/stage.json")
 
 
