@@ -27,6 +27,12 @@ def rerank(stages: argparse._SubParsersAction) -> None:
         "--model", metavar="FOLDER_OR_NAME", help="LLaVA-Next checkpoint, or another chat model of transformers"
     )
     stage.add_argument("--oracle", action="store_true", help="in place of a model: the labels, for an upper bound")
+    stage.add_argument(
+        "--answers",
+        type=Path,
+        metavar="FILE",
+        help="in place of a model: OUT.answers.parquet of this ranking",
+    )
     _asking(stage)
     _fusing(stage)
 

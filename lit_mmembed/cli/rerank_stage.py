@@ -10,7 +10,9 @@ from lit_mmembed.cli.rerank_arguments import PRECISIONS
 from lit_mmembed.errors import InputError
 
 if TYPE_CHECKING:
+    from lit_mmembed.reranking.asking import Shorten
     from lit_mmembed.reranking.fusion import Fusion
+    from lit_mmembed.reranking.rerank import Reranked, Settings
     from lit_mmembed.reranking.scorer import Scorer
 
 RUNS = {"global": "run.parquet", "local": "run_local.parquet"}
@@ -19,20 +21,29 @@ RUNS = {"global": "run.parquet", "local": "run_local.parquet"}
 def rerank(flags: argparse.Namespace) -> None:
     """`mmembed rerank`."""
     _check(flags)
+    from lit_mmembed.data.directory import DataDirectory
     from lit_mmembed.files import file_hash, write_json
-    from lit_mmembed.progress import progress
+    from lit_mmembed.reranking.again import answers_record, rerank_again
     from lit_mmembed.reranking.asking import shortener
-    from lit_mmembed.reranking.rerank import Settings, write_reranked
-    from lit_mmembed.reranking.rerank import rerank as rerank_run
+    from lit_mmembed.reranking.rerank import Settings, settings_record, write_reranked
 
-    fusion = _fusion(flags)
-    scorer, tokenizer = _scorer(flags)
-    shorten = shortener(tokenizer, flags.document_tokens) if tokenizer and flags.document_tokens else None
+    fusion, chosen_in = _fusion(flags), file_hash(flags.fusion) if flags.fusion else None
     run = flags.run / RUNS[flags.pool] if flags.run.is_dir() else flags.run
     settings = Settings(run, flags.data, flags.split, flags.k, flags.tokens, flags.document_tokens)
-    with progress("rerank", unit="queries") as step:
-        reranked = rerank_run(settings, scorer, flags.out, shorten=shorten, progress=step)
-    chosen_in = file_hash(flags.fusion) if flags.fusion else None
+    what = settings_record(settings, DataDirectory(flags.data))
+    if flags.answers:
+        what = answers_record(what, flags.answers)
+    else:
+        scorer, tokenizer = _scorer(flags)
+        what = {**what, **scorer.record()}
+    if _is_made_before(flags, what, fusion, chosen_in):
+        print(f"{flags.out}: made before")
+        return
+    if flags.answers:
+        reranked = rerank_again(settings, flags.answers)
+    else:
+        shorten = shortener(tokenizer, flags.document_tokens) if tokenizer and flags.document_tokens else None
+        reranked = _asked(settings, scorer, flags.out, shorten)
     if flags.choose_weight:
         fusion, content = reranked.chosen()
         write_json(flags.choose_weight, content)
@@ -42,18 +53,43 @@ def rerank(flags: argparse.Namespace) -> None:
     _say(reranked.record["reranking"])
 
 
+def _asked(settings: Settings, scorer: Scorer, out: Path, shorten: Shorten | None) -> Reranked:
+    from lit_mmembed.progress import progress
+    from lit_mmembed.reranking.rerank import rerank as rerank_run
+
+    with progress("rerank", unit="queries") as step:
+        return rerank_run(settings, scorer, out, shorten=shorten, progress=step)
+
+
+def _is_made_before(
+    flags: argparse.Namespace, what: dict[str, Any], fusion: Fusion | None, chosen_in: str | None
+) -> bool:
+    """Whether OUT is what would be made: a killed recipe may have ended behind it; another OUT is refused."""
+    if not flags.out.exists():
+        return False
+    from lit_mmembed.files import PARTIAL, file_hash
+    from lit_mmembed.reranking.rerank import fusion_record, is_made_of
+
+    weight = fusion_record(fusion, chosen_in)
+    if flags.choose_weight:
+        weight = {"file_hash": file_hash(flags.choose_weight) if flags.choose_weight.exists() else ""}
+    if not is_made_of(flags.out, what, weight):
+        raise InputError("exists already", file=flags.out, fix="name a new ranking, or remove this one first")
+    flags.out.with_name(f"{flags.out.name}{PARTIAL}").unlink(missing_ok=True)
+    return True
+
+
 def _check(flags: argparse.Namespace) -> None:
     """Refuse flags that contradict each other, before anything heavy is imported."""
-    if bool(flags.model) == flags.oracle:
-        raise InputError("`mmembed rerank` needs --model or --oracle, one of them", fix="see `mmembed rerank --help`")
+    if sum(map(bool, (flags.model, flags.oracle, flags.answers))) != 1:
+        fix = "see `mmembed rerank --help`"
+        raise InputError("`mmembed rerank` needs --model, --oracle or --answers, one of them", fix=fix)
     given = [name for name in ("fusion_weight", "fusion", "choose_weight") if getattr(flags, name) is not None]
     if len(given) > 1:
         named = " and ".join(f"--{name.replace('_', '-')}" for name in given)
         raise InputError(f"{named} are two ways to set the weight", fix="give one of them")
     if flags.document_tokens is not None and flags.document_tokens < 1:
         raise InputError(f"--document-tokens {flags.document_tokens} leaves no text", fix="give at least 1")
-    if flags.out.exists():
-        raise InputError("exists already", file=flags.out, fix="name a new ranking, or remove this one first")
 
 
 def _fusion(flags: argparse.Namespace) -> Fusion | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lit_mmembed.errors import InputError
 from lit_mmembed.files import atomic_file
 from lit_mmembed.reranking.fusion import Fusion
 from lit_mmembed.reranking.journal import Answered
 from lit_mmembed.reranking.prompts import FALLBACKS
 from lit_mmembed.reranking.scorer import probability
+from lit_mmembed.retrieval.ranking import METADATA_KEY
 from lit_mmembed.types import Ranking
 
 
@@ -56,10 +59,23 @@ def answers_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}.answers.parquet")
 
 
+def answers_metadata(path: Path) -> dict[str, Any]:
+    """Return the run record of a file of answers; empty where it has none.
+
+    Raises:
+        InputError: it is no Parquet file.
+    """
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        found: dict[str, Any] = json.loads(metadata.get(METADATA_KEY, b"{}"))
+    except (pa.ArrowException, ValueError) as broken:
+        fix = "name OUT.answers.parquet of `mmembed rerank`"
+        raise InputError(f"is not a file of answers: {broken}", file=path, fix=fix) from None
+    return found
+
+
 def write_answers(path: Path, ranking: Ranking, answers: Sequence[Answered], record: Mapping[str, Any]) -> None:
     """Write every answer: qid, did, rank and score of the retrieval, margin, probability, fallback, cut."""
-    import json
-
     counts = [len(answered.margins) for answered in answers]
     rows = np.concatenate(
         [np.arange(first, first + n) for first, n in zip(ranking.offsets[:-1], counts, strict=True)] or [np.zeros(0)]
@@ -81,4 +97,4 @@ def write_answers(path: Path, ranking: Ranking, answers: Sequence[Answered], rec
     )
     content = json.dumps(record, sort_keys=True, ensure_ascii=False, default=str)
     with atomic_file(path) as partial:
-        pq.write_table(table.replace_schema_metadata({b"mmembed": content.encode()}), partial, compression="zstd")
+        pq.write_table(table.replace_schema_metadata({METADATA_KEY: content.encode()}), partial, compression="zstd")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from lit_mmembed.reranking.asking import Asked, Asking, Shorten
 from lit_mmembed.reranking.fusion import Fusion, Judged, choose, fusion_content
 from lit_mmembed.reranking.journal import Answered, Journal
 from lit_mmembed.reranking.prompts import FALLBACKS
-from lit_mmembed.reranking.reordering import answers_path, reordered, write_answers
+from lit_mmembed.reranking.reordering import answers_metadata, answers_path, reordered, write_answers
 from lit_mmembed.reranking.scorer import Scorer
 from lit_mmembed.retrieval.ranking import ranking_record, read_ranking, write_ranking
 from lit_mmembed.types import Ranking
@@ -53,7 +54,8 @@ class Reranked:
     """What produced it, with the counts of fallbacks."""
     judged: list[Judged]
     """For choosing a weight."""
-    journal: Journal
+    journal: Journal | None
+    """None where the answers are an earlier run's."""
 
     def ranking(self, fusion: Fusion | None = None) -> Ranking:
         """Return the ranking by P(True), or by fused scores."""
@@ -95,7 +97,7 @@ def rerank(
     short = int((asking.counts < settings.depth).sum())
     if short == len(asking):
         log.warning("%s: no query has %d documents; those that are there are reranked", settings.run, settings.depth)
-    what = {**_identity(settings, directory), **scorer.record()}
+    what = {**settings_record(settings, directory), **scorer.record()}
     journal = Journal(out, what)
     try:
         progress(len(journal.done), total=len(asking))
@@ -106,19 +108,42 @@ def rerank(
         journal.close()
     counts = {**_counts(asking, journal.done, directory), "queries": len(asking), "queries_with_fewer": short}
     record = {**run_record(), **ranking_record(settings.run), "reranking": {**what, **counts}}
-    return Reranked(ranking, journal.done, record, _judged(asking, journal.done, directory), journal)
+    return Reranked(ranking, journal.done, record, judged(asking, journal.done, directory), journal)
 
 
 def write_reranked(out: Path, reranked: Reranked, fusion: Fusion | None, chosen_in: str | None = None) -> None:
     """Write OUT, the answers beside it, and remove the partial file."""
-    about = {**asdict(fusion), "file_hash": chosen_in} if fusion else None
-    record = {**reranked.record, "reranking": {**reranked.record["reranking"], "fusion": about}}
+    about = {**reranked.record["reranking"], "fusion": fusion_record(fusion, chosen_in)}
+    record = {**reranked.record, "reranking": about}
     write_answers(answers_path(out), reranked.retrieved, reranked.answers, record)
     write_ranking(out, reranked.ranking(fusion), record=record, trec=out.suffix == ".trec")
-    reranked.journal.remove()
+    if reranked.journal:
+        reranked.journal.remove()
 
 
-def _identity(settings: Settings, directory: DataDirectory) -> dict[str, Any]:
+def fusion_record(fusion: Fusion | None, chosen_in: str | None) -> dict[str, Any] | None:
+    """Return what a run record keeps of the weight: where it was chosen, its file's hash."""
+    return {**asdict(fusion), "file_hash": chosen_in} if fusion else None
+
+
+def is_made_of(out: Path, what: dict[str, Any], fusion: dict[str, Any] | None) -> bool:
+    """Return whether a ranking was made of these settings, this model and this weight, as its answers say.
+
+    Args:
+        out: The ranking.
+        what: `settings_record` with the scorer's record, or `again.answers_record`.
+        fusion: `fusion_record`, or as much of it as is known; None for P(True) alone.
+    """
+    path = answers_path(out)
+    found = answers_metadata(path).get("reranking", {}) if path.exists() else {}
+    wanted = json.loads(json.dumps(what, default=str))
+    weight = found.get("fusion")
+    same_weight = weight is None if fusion is None else weight is not None and fusion.items() <= weight.items()
+    return same_weight and all(found.get(name) == value for name, value in wanted.items())
+
+
+def settings_record(settings: Settings, directory: DataDirectory) -> dict[str, Any]:
+    """Return what a run record keeps of the settings, files by their hashes."""
     asked = {name: value for name, value in asdict(settings).items() if name not in ("run", "data")}
     return {**asked, "run_hash": file_hash(settings.run), "data_hash": directory.hash}
 
@@ -167,11 +192,12 @@ def _counts(asking: Asking, answers: list[Answered], directory: DataDirectory) -
     }
 
 
-def _judged(asking: Asking, answers: list[Answered], directory: DataDirectory) -> list[Judged]:
-    judged = []
+def judged(asking: Asking, answers: list[Answered], directory: DataDirectory) -> list[Judged]:
+    """Return what a weight is chosen by: the scores and labels of each query's documents."""
+    found = []
     for place, answered in enumerate(answers):
         task = directory.tasks[int(asking.task[place])]
         first = int(asking.ranking.offsets[place])
         scores = asking.ranking.score[first : first + len(answered.margins)]
-        judged.append(Judged(task.name, task.cutoff, scores, answered.margins, asking.relevant(place)))
-    return judged
+        found.append(Judged(task.name, task.cutoff, scores, answered.margins, asking.relevant(place)))
+    return found

@@ -29,8 +29,8 @@ def refused(tiny, run, *flags):
 
 
 def test_flags_that_contradict_each_other(tiny, run, tmp_path):
-    assert "needs --model or --oracle" in refused(tiny, run)
-    assert "needs --model or --oracle" in refused(tiny, run, "--oracle", "--model", "x")
+    assert "needs --model, --oracle or --answers" in refused(tiny, run)
+    assert "needs --model, --oracle or --answers" in refused(tiny, run, "--oracle", "--model", "x")
     two = refused(tiny, run, "--oracle", "--fusion-weight", "0.5", "--choose-weight", tmp_path / "w.json")
     assert "two ways to set the weight" in two
     assert "not between 0 and 1" in refused(tiny, run, "--oracle", "--fusion-weight", "1.5")
