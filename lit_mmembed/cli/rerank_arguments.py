@@ -22,6 +22,8 @@ def rerank(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--data", type=Path, required=True, help="data directory that the ranking is of")
     stage.add_argument("--split", default="test", help="its split")
     stage.add_argument("--k", type=int, default=10, help="documents per query that are asked about")
+    tasks = "only queries of these tasks, e.g. cirr_task7 (default: all); the others' rankings stay as they are"
+    stage.add_argument("--tasks", nargs="+", metavar="TASK", help=tasks)
     stage.add_argument("--out", type=Path, required=True, help="ranking: .parquet, or .trec for a TREC run")
     stage.add_argument(
         "--model", metavar="FOLDER_OR_NAME", help="LLaVA-Next checkpoint, or another chat model of transformers"

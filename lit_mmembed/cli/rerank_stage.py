@@ -29,7 +29,15 @@ def rerank(flags: argparse.Namespace) -> None:
 
     fusion, chosen_in = _fusion(flags), file_hash(flags.fusion) if flags.fusion else None
     run = flags.run / RUNS[flags.pool] if flags.run.is_dir() else flags.run
-    settings = Settings(run, flags.data, flags.split, flags.k, flags.tokens, flags.document_tokens)
+    settings = Settings(
+        run,
+        flags.data,
+        flags.split,
+        depth=flags.k,
+        batch_tokens=flags.tokens,
+        document_tokens=flags.document_tokens,
+        tasks=tuple(flags.tasks) if flags.tasks else None,
+    )
     what = settings_record(settings, DataDirectory(flags.data))
     if flags.answers:
         what = answers_record(what, flags.answers)
@@ -131,6 +139,8 @@ def _scorer(flags: argparse.Namespace) -> tuple[Scorer, Any]:
 def _say(found: dict[str, Any]) -> None:
     """Print what had to be done otherwise than asked."""
     print(f"{found['documents']:,} documents of {found['queries']:,} queries")
+    if found.get("queries_left"):
+        print(f"{found['queries_left']:,} queries of other tasks were left as they are")
     if found["queries_with_fewer"]:
         print(f"{found['queries_with_fewer']:,} queries had fewer than {found['depth']} documents")
     if found["cut"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ from lit_mmembed.reranking.asking import Asking
 from lit_mmembed.reranking.journal import Answered
 from lit_mmembed.reranking.prompts import FALLBACKS
 from lit_mmembed.reranking.reordering import answers_metadata
-from lit_mmembed.reranking.rerank import Reranked, Settings, judged, settings_record
+from lit_mmembed.reranking.rerank import Reranked, Settings, asking_about, judged, settings_record
 from lit_mmembed.retrieval.ranking import ranking_record, read_ranking
 
 FIX = "name OUT.answers.parquet of `mmembed rerank`"
-SAME = ("run_hash", "data_hash", "split", "depth")
+SAME = ("run_hash", "data_hash", "split", "depth", "tasks")
 """What answers and the ranking that is made of them must have in common."""
 COLUMNS = ("qid", "did", "margin", "fallback", "cut")
 
@@ -42,11 +43,13 @@ def rerank_again(settings: Settings, answers: Path) -> Reranked:
     directory = DataDirectory(settings.data)
     wanted = settings_record(settings, directory)
     for name in SAME:
-        if before.get(name) != wanted[name]:
+        if json.dumps(before.get(name)) != json.dumps(wanted[name]):
             problem = f"answers about another {name.replace('_hash', '')}: {before.get(name)}, not {wanted[name]}"
-            raise InputError(problem, file=answers, fix="name the ranking, data, split and k that it was made of")
+            raise InputError(
+                problem, file=answers, fix="name the ranking, data, split, k and tasks that it was made of"
+            )
     ranking = read_ranking(settings.run)
-    asking = Asking(ranking, directory, settings.split, settings.depth, file=settings.run)
+    asking = asking_about(settings, ranking, directory)
     found = _by_query(table, asking, answers)
     reranking = {**before, "answers_hash": file_hash(answers)}
     made = {**run_record(), **ranking_record(settings.run), "reranking": reranking}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from lit_mmembed.data.directory import DataDirectory
 from lit_mmembed.data.judging import judging_template
+from lit_mmembed.data.tasks import task_by_name
 from lit_mmembed.errors import InputError
 from lit_mmembed.reranking.prompts import FALLBACKS, Questions, reranking_question
 from lit_mmembed.retrieval.ids import base_query_ids, places_in
@@ -41,11 +42,13 @@ class Asking:
         directory: The data that it was retrieved from.
         split: Of the queries and documents.
         depth: k: how many documents are asked about; a query with fewer is asked about those.
+        tasks: Names of the tasks whose queries are asked about; None: all.
         file: Of the ranking, for errors.
         shorten: Cuts a document's text.
 
     Raises:
-        InputError: a query or document is not in the data; a task has no question in Table 13.
+        InputError: a query or document is not in the data; a task has no question in Table 13, or is not in the
+            data; no query of the ranking is of these tasks.
     """
 
     def __init__(
@@ -53,8 +56,9 @@ class Asking:
         ranking: Ranking,
         directory: DataDirectory,
         split: str,
-        depth: int,
         *,
+        depth: int,
+        tasks: Sequence[str] | None = None,
         file: Path,
         shorten: Shorten | None = None,
     ) -> None:
@@ -63,17 +67,17 @@ class Asking:
         self.ranking = ranking
         self.queries, self.candidates = directory.queries(split), directory.candidates(split)
         self.tasks = directory.tasks
-        self.counts = np.minimum(lengths(ranking), depth)
         self.shorten = shorten
         self.query_row = self._rows(base_query_ids(ranking.query_ids), self.queries, file)
+        self.task = np.asarray(self.queries.task)[self.query_row]
+        self.counts = np.minimum(lengths(ranking), depth) * self._is_wanted(tasks, file)
         first = ranking.offsets[:-1]
         taken = np.concatenate([np.arange(s, s + n) for s, n in zip(first, self.counts, strict=True)])
         wanted = np.unique(ranking.document[taken])
         self._document_row = dict(
             zip(wanted.tolist(), self._rows(ranking.document_ids[wanted], self.candidates, file).tolist(), strict=True)
         )
-        self.task = np.asarray(self.queries.task)[self.query_row]
-        for code in np.unique(self.task):
+        for code in np.unique(self.task[self.asked]):
             judging_template(self.tasks[int(code)])
 
     def __len__(self) -> int:
@@ -99,6 +103,11 @@ class Asking:
             np.array(order),
         )
 
+    @property
+    def asked(self) -> list[int]:
+        """The places of the queries that are asked about."""
+        return np.flatnonzero(self.counts).tolist()
+
     def documents(self, place: int) -> list[int]:
         """Return the best documents of a query, as codes of the ranking, best first."""
         first = int(self.ranking.offsets[place])
@@ -113,6 +122,16 @@ class Asking:
         if self.shorten is None or not document.text:
             return document
         return replace(document, text=self.shorten(document.text))
+
+    def _is_wanted(self, tasks: Sequence[str] | None, file: Path) -> np.ndarray:
+        """Return which queries [queries] bool are asked about."""
+        if tasks is None:
+            return np.ones(len(self.task), dtype=bool)
+        codes = [self.tasks.index(task_by_name(name, self.tasks)) for name in tasks]
+        wanted = np.isin(self.task, codes)
+        if not wanted.any():
+            raise InputError(f"has no query of {', '.join(tasks)}", file=file, fix="name tasks of its queries")
+        return wanted
 
     @staticmethod
     def _rows(ids: Any, reader: Any, file: Path) -> np.ndarray:

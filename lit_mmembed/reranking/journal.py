@@ -27,6 +27,10 @@ class Answered(NamedTuple):
     """[documents] bool: whether its text was cut."""
 
 
+NOTHING = Answered(np.zeros(0, np.float32), np.zeros(0, np.int8), np.zeros(0, bool))
+"""Of a query that is not asked about."""
+
+
 class Journal:
     """Appends answers to OUT.partial, a line for each pass of the model: what was one pass stays one.
 

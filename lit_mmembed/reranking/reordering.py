@@ -26,10 +26,13 @@ def reordered(ranking: Ranking, answers: Sequence[Answered], fusion: Fusion | No
 
     Scores: P(True), or the fused score, of those that were asked about, ties by their rank in the retrieval; minus the
     rank of the others, which thus keep their order below all of them. A tie is told apart by the next smaller float32.
+    A query without answers keeps the scores of the retrieval.
     """
     document = ranking.document.copy()
-    score = np.empty(len(document), dtype=np.float32)
+    score = ranking.score.astype(np.float32)
     for place, answered in enumerate(answers):
+        if not len(answered.margins):
+            continue
         first, end = (int(edge) for edge in ranking.offsets[place : place + 2])
         asked = slice(first, first + len(answered.margins))
         new = final_scores(ranking.score[asked], answered.margins, fusion)

@@ -19,7 +19,7 @@ from lit_mmembed.files import file_hash
 from lit_mmembed.record import run_record
 from lit_mmembed.reranking.asking import Asked, Asking, Shorten
 from lit_mmembed.reranking.fusion import Fusion, Judged, choose, fusion_content
-from lit_mmembed.reranking.journal import Answered, Journal
+from lit_mmembed.reranking.journal import NOTHING, Answered, Journal
 from lit_mmembed.reranking.prompts import FALLBACKS
 from lit_mmembed.reranking.reordering import answers_metadata, answers_path, reordered, write_answers
 from lit_mmembed.reranking.scorer import Scorer
@@ -42,6 +42,8 @@ class Settings:
     """Tokens of a pass, at most."""
     document_tokens: int | None = None
     """A document's text is cut to this; None: it is not."""
+    tasks: tuple[str, ...] | None = None
+    """Only queries of these tasks; what was retrieved for the others stays as it is. None: all."""
 
 
 @dataclass(frozen=True)
@@ -93,22 +95,33 @@ def rerank(
         raise InputError("exists already", file=out, fix="name a new ranking, or remove this one first")
     ranking = read_ranking(settings.run)
     directory = DataDirectory(settings.data)
-    asking = Asking(ranking, directory, settings.split, settings.depth, file=settings.run, shorten=shorten)
-    short = int((asking.counts < settings.depth).sum())
-    if short == len(asking):
+    asking = asking_about(settings, ranking, directory, shorten)
+    places = asking.asked
+    short = int((asking.counts[places] < settings.depth).sum())
+    if short == len(places):
         log.warning("%s: no query has %d documents; those that are there are reranked", settings.run, settings.depth)
     what = {**settings_record(settings, directory), **scorer.record()}
     journal = Journal(out, what)
     try:
-        progress(len(journal.done), total=len(asking))
-        for group in _passes(asking, scorer, range(len(journal.done), len(asking)), settings.batch_tokens):
+        progress(len(journal.done), total=len(places))
+        for group in _passes(asking, scorer, places[len(journal.done) :], settings.batch_tokens):
             journal.append(_answered(group, scorer))
             progress(len(group))
     finally:
         journal.close()
-    counts = {**_counts(asking, journal.done, directory), "queries": len(asking), "queries_with_fewer": short}
-    record = {**run_record(), **ranking_record(settings.run), "reranking": {**what, **counts}}
-    return Reranked(ranking, journal.done, record, judged(asking, journal.done, directory), journal)
+    answers = _of_all(asking, journal.done)
+    queries = {"queries": len(places), "queries_left": len(asking) - len(places), "queries_with_fewer": short}
+    about = {**what, **_counts(asking, answers, directory), **queries}
+    record = {**run_record(), **ranking_record(settings.run), "reranking": about}
+    return Reranked(ranking, answers, record, judged(asking, answers, directory), journal)
+
+
+def asking_about(
+    settings: Settings, ranking: Ranking, directory: DataDirectory, shorten: Shorten | None = None
+) -> Asking:
+    """Return the questions about a ranking that the settings ask for."""
+    chosen = {"depth": settings.depth, "tasks": settings.tasks}
+    return Asking(ranking, directory, settings.split, file=settings.run, shorten=shorten, **chosen)  # type: ignore[arg-type]
 
 
 def write_reranked(out: Path, reranked: Reranked, fusion: Fusion | None, chosen_in: str | None = None) -> None:
@@ -148,7 +161,15 @@ def settings_record(settings: Settings, directory: DataDirectory) -> dict[str, A
     return {**asked, "run_hash": file_hash(settings.run), "data_hash": directory.hash}
 
 
-def _passes(asking: Asking, scorer: Scorer, places: range, budget: int) -> Iterator[list[tuple[int, Asked, Any]]]:
+def _of_all(asking: Asking, done: list[Answered]) -> list[Answered]:
+    """Put empty answers between those that there are, for the queries that were not asked about."""
+    answers = [NOTHING] * len(asking)
+    for place, answered in zip(asking.asked, done, strict=True):
+        answers[place] = answered
+    return answers
+
+
+def _passes(asking: Asking, scorer: Scorer, places: list[int], budget: int) -> Iterator[list[tuple[int, Asked, Any]]]:
     """Yield queries with their prepared questions, as many as a budget of tokens takes."""
     group: list[tuple[int, Asked, Any]] = []
     filled = 0
@@ -182,7 +203,8 @@ def _answered(group: list[tuple[int, Asked, Any]], scorer: Scorer) -> list[Answe
 def _counts(asking: Asking, answers: list[Answered], directory: DataDirectory) -> dict[str, Any]:
     """Count documents, texts that were cut and fallbacks by task."""
     by_task: dict[str, Counter[str]] = {}
-    for code, answered in zip(asking.task, answers, strict=True):
+    for place in asking.asked:
+        code, answered = asking.task[place], answers[place]
         counter = by_task.setdefault(directory.tasks[int(code)].name, Counter())
         counter.update({name: int((answered.fallback == 1 + i).sum()) for i, name in enumerate(FALLBACKS)})
     return {
@@ -195,8 +217,8 @@ def _counts(asking: Asking, answers: list[Answered], directory: DataDirectory) -
 def judged(asking: Asking, answers: list[Answered], directory: DataDirectory) -> list[Judged]:
     """Return what a weight is chosen by: the scores and labels of each query's documents."""
     found = []
-    for place, answered in enumerate(answers):
-        task = directory.tasks[int(asking.task[place])]
+    for place in asking.asked:
+        task, answered = directory.tasks[int(asking.task[place])], answers[place]
         first = int(asking.ranking.offsets[place])
         scores = asking.ranking.score[first : first + len(answered.margins)]
         found.append(Judged(task.name, task.cutoff, scores, answered.margins, asking.relevant(place)))
