@@ -38,16 +38,25 @@ class QuestionLists:
         pools: Rows of each task's local pool.
         negatives: Mined negatives; None draws from the local pool alone.
         count: Negatives per query, all different; fewer where there are no more.
+        mined: At most so many of them are mined.
         seed: Of every draw.
     """
 
     def __init__(
-        self, sources: Sources, pools: dict[str, np.ndarray], negatives: Negatives | None, *, count: int, seed: int
+        self,
+        sources: Sources,
+        pools: dict[str, np.ndarray],
+        negatives: Negatives | None,
+        *,
+        count: int,
+        mined: int,
+        seed: int,
     ) -> None:
         self.sources = sources
         self.pools = pools
         self.negatives = negatives
         self.count = count
+        self.mined = mined
         self.seed = seed
 
     def __len__(self) -> int:
@@ -69,9 +78,9 @@ class QuestionLists:
     def _drawn(self, query: Sample, task: str, generator: np.random.Generator) -> list[str]:
         """Return ids of negatives: mined ones, and where there are too few, of the local pool."""
         found: dict[str, None] = {}
-        for _ in range(ATTEMPTS * self.count if self.negatives else 0):
+        for _ in range(ATTEMPTS * self.mined if self.negatives else 0):
             did = self.negatives.draw(query, generator) if self.negatives else None
-            if did is None or len(found) == self.count:
+            if did is None or len(found) == self.mined:
                 break
             found[did] = None
         pool = self.pools[task]
@@ -96,6 +105,7 @@ class RerankingData(lightning.LightningDataModule):
         path: The data directory.
         negatives: NEGATIVES.parquet of `mmembed mine`; None: documents of the task's local pool.
         negatives_per_query: Documents that do not answer, beside the one that does.
+        mined_per_query: At most so many of them are mined, the others of the task's local pool; None: all.
         batch_size: Queries per optimizer step, over all processes.
         validation_queries: At most this many queries per task in validation; None takes all.
         seed: Seed of the order and of every draw. The command line sets it to `seed_everything`.
@@ -107,6 +117,7 @@ class RerankingData(lightning.LightningDataModule):
         *,
         negatives: Path | None = None,
         negatives_per_query: int = 7,
+        mined_per_query: int | None = None,
         batch_size: int = 8,
         validation_queries: int | None = None,
         seed: int = 0,
@@ -114,9 +125,13 @@ class RerankingData(lightning.LightningDataModule):
         super().__init__()
         if negatives_per_query < 1:
             raise InputError(f"{negatives_per_query} negatives per query are too few", fix="give at least 1")
+        if mined_per_query is not None and not 0 <= mined_per_query <= negatives_per_query:
+            problem = f"{mined_per_query} mined negatives of {negatives_per_query} per query"
+            raise InputError(problem, fix="give 0 to negatives_per_query")
         self.path = Path(path)
         self.negatives = negatives
         self.negatives_per_query = negatives_per_query
+        self.mined_per_query = negatives_per_query if mined_per_query is None else mined_per_query
         self.batch_size = batch_size
         self.validation_queries = validation_queries
         self.seed = seed
@@ -164,7 +179,8 @@ class RerankingData(lightning.LightningDataModule):
 
     def _lists(self, sources: Sources, split: str, negatives: Negatives | None) -> QuestionLists:
         pools = self.directory.pools(split)
-        return QuestionLists(sources, pools, negatives, count=self.negatives_per_query, seed=self.seed)
+        counts = {"count": self.negatives_per_query, "mined": self.mined_per_query}
+        return QuestionLists(sources, pools, negatives, **counts, seed=self.seed)
 
     def _prepared(self, lists: Sequence[Questions]) -> list[LlavaPrompts]:
         if self._reranker is None:

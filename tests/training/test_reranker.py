@@ -19,7 +19,7 @@ from lit_mmembed.training.reranker import RerankerModule
 from tests.encoders.initial_folders import checkpoint
 from tests.encoders.small_mllm import llava_folder
 from tests.reranking.world import every_task
-from tests.tiny import ROOT, Tiny, done, json_lines, rows
+from tests.tiny import ROOT, Tiny, done, json_lines, mmembed, rows
 from tests.training.callbacks import Stopped
 
 
@@ -126,7 +126,7 @@ def test_lists_hold_a_positive_and_mined_negatives_and_no_other_positive(tiny, t
     directory = DataDirectory(tiny.data)
     path = tiny_run / "negatives.parquet"
     sources, pools = Sources(directory, "train"), directory.pools("train")
-    lists = QuestionLists(sources, pools, MinedNegatives(path), count=2, seed=1)
+    lists = QuestionLists(sources, pools, MinedNegatives(path), count=2, mined=2, seed=1)
     mined: dict[str, set[str]] = {}
     for row in rows(path):
         mined.setdefault(row["qid"], set()).add(row["did"])
@@ -137,3 +137,39 @@ def test_lists_hold_a_positive_and_mined_negatives_and_no_other_positive(tiny, t
         own = mined.get(query.id, set())
         assert len(set(drawn) & own) >= min(len(own), 1)
         assert lists[0, row, row] == lists[0, row, row]
+
+
+def test_some_negatives_are_mined_and_the_others_of_the_local_pool(tiny, tiny_run):
+    directory = DataDirectory(tiny.data)
+    path = tiny_run / "negatives.parquet"
+    sources, pools = Sources(directory, "train"), directory.pools("train")
+    mined: dict[str, set[str]] = {}
+    for row in rows(path):
+        mined.setdefault(row["qid"], set()).add(row["did"])
+    one, none, without = (
+        QuestionLists(sources, pools, negatives, count=3, mined=count, seed=1)
+        for negatives, count in ((MinedNegatives(path), 1), (MinedNegatives(path), 0), (None, 3))
+    )
+    firsts = 0
+    for row in range(len(one)):
+        query = sources.queries[row]
+        local = {sources.candidates.key(int(place)) for place in pools[query.task]}
+        drawn = one._drawn(query, query.task, np.random.default_rng(row))
+        if own := mined.get(query.id):
+            assert drawn[0] in own and set(drawn[1:]) <= local
+            firsts += drawn[0] not in local or len(own) > 1
+        assert none[0, row, row] == without[0, row, row]
+    assert firsts > 5
+
+
+def test_more_mined_negatives_than_negatives_are_refused(tiny, llava, tmp_path):
+    ran = mmembed(
+        "fit-reranker",
+        f"--data.path={tiny.data}",
+        f"--model.checkpoint={llava}",
+        f"--folder={tmp_path / 'r'}",
+        "--data.negatives_per_query=2",
+        "--data.mined_per_query=3",
+        "--trainer.max_steps=1",
+    )
+    assert ran.status == 2 and "3 mined negatives of 2 per query" in ran.err
