@@ -5,11 +5,11 @@ from __future__ import annotations
 from lit_mmembed.training.plan import ADAM
 from lit_mmembed.training.planned_encoder import FULL, HALF, PlannedEncoder
 
-ROW = 14
-"""Of a store's `rows.parquet`, a row: an id of some 10 characters, compressed, its modality and its task."""
-RANKED = 8
+ROW = 6
+"""Of a store's `rows.parquet`, a row: an id of M-BEIR's form, compressed, its modality and its task."""
+RANKED = 7
 """Of a ranking in Parquet, a document: a code into the ids, its rank, a score in fp32 that hardly compresses."""
-MINED = 10
+MINED = 7.5
 """Of `negatives.parquet`, a row."""
 SMALL = 1 << 16
 """Of the JSON files, logs and configurations of a stage, about."""

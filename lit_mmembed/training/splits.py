@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from lit_mmembed.data.tasks import MBEIR_TASKS, PUBLISHED_COUNTS
@@ -104,31 +105,34 @@ def mbeir_split(name: str, tasks: Sequence[str] | None = None) -> Split:
     return Split(name, asked, pool, tuple(assumed))
 
 
+@lru_cache(maxsize=16)
 def directory_split(path: Path, name: str) -> Split:
     """A data directory's own: its queries by task, its pools, mean lengths by modality.
 
     Raises:
         InputError: it is no data directory, or has no such split.
     """
+    import numpy as np
+
     from lit_mmembed.data.directory import DataDirectory
 
     directory = DataDirectory(path)
     queries, candidates = directory.queries(name), directory.candidates(name)
     of_query = mean_lengths(queries.modality, queries.tokens)
     of_document = mean_lengths(candidates.modality, candidates.tokens)
-    tasks, pools = queries.task.tolist(), directory.pools(name)
+    pools, tasks = directory.pools(name), np.bincount(queries.task, minlength=len(directory.tasks)).tolist()
     asked = tuple(
         Asked(
             task,
-            tasks.count(place),
+            tasks[place],
             of_query.get(task.query_modality, 0),
             of_document.get(task.candidate_modality, 0),
             len(pools[task.name]),
         )
         for place, task in enumerate(directory.tasks)
     )
-    codes = candidates.modality.tolist()
-    pool = [Kind(Side.CANDIDATE, kind, codes.count(kind.code), of_document.get(kind, 0)) for kind in Modality]
+    codes = np.bincount(candidates.modality, minlength=len(Modality)).tolist()
+    pool = [Kind(Side.CANDIDATE, kind, codes[kind.code], of_document.get(kind, 0)) for kind in Modality]
     assumed = f"queries, pools and lengths of {path}; {CHARACTERS_PER_TOKEN} characters a token"
     return Split(name, tuple(one for one in asked if one.queries), merged(pool), (assumed,))
 

@@ -6,8 +6,9 @@ the square of a length, is a little underestimated where lengths vary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from lit_mmembed.data.tasks import MBEIR_TASKS, PUBLISHED_COUNTS
@@ -69,11 +70,16 @@ class Workload:
         return queries + tuple(kind.times(batch_size * (1 + negatives) / self.epoch) for kind in self.documents)
 
 
-def mbeir(*, instructions: bool) -> Workload:
-    """M-BEIR as published: Table 8's training queries, the global pool of the test split, assumed lengths."""
+def mbeir(*, instructions: bool, tasks: Sequence[str] = ()) -> Workload:
+    """M-BEIR as published: Table 8's training queries, the global pool of the test split, assumed lengths.
+
+    Args:
+        instructions: Whether queries carry one.
+        tasks: Only these rows; none: all.
+    """
     asked = INSTRUCTION_TOKENS if instructions else 0
     queries, documents, pool = [], [], []
-    for task in MBEIR_TASKS:
+    for task in (task for task in MBEIR_TASKS if not tasks or task.name in tasks):
         count = MBEIR_TRAIN_QUERIES[task.name]
         queries.append(Kind(Side.QUERY, task.query_modality, count, asked + _text(task.query_modality)))
         documents.append(mbeir_documents(task, count))
@@ -85,21 +91,23 @@ def mbeir(*, instructions: bool) -> Workload:
     return Workload(merged(queries), merged(documents), merged(pool), assumptions)
 
 
+@lru_cache(maxsize=16)
 def of_directory(path: Path, *, instructions: bool) -> Workload:
     """What a data directory holds: its training queries, the modalities asked for, and the test pool.
 
     A text has a quarter as many tokens as characters. Raises InputError where it is no data directory.
     """
+    import numpy as np
+
     from lit_mmembed.data.directory import DataDirectory
 
     directory = DataDirectory(path)
     asked = INSTRUCTION_TOKENS if instructions else 0
     reader, repeats = directory.queries("train"), directory.repeats("train")
     lengths = mean_lengths(reader.modality, reader.tokens)
-    weight = [1] * len(reader) if repeats is None else repeats.tolist()
-    counted: dict[tuple[int, int], float] = {}
-    for task, code, times in zip(reader.task.tolist(), reader.modality.tolist(), weight, strict=True):
-        counted[task, code] = counted.get((task, code), 0) + times
+    cells = np.asarray(reader.task).astype(int) * len(Modality) + np.asarray(reader.modality)
+    times = np.bincount(cells, weights=repeats, minlength=len(directory.tasks) * len(Modality))
+    counted = {divmod(cell, len(Modality)): float(times[cell]) for cell in np.flatnonzero(times).tolist()}
     train = directory.candidates("train")
     of_document = mean_lengths(train.modality, train.tokens)
     kinds = tuple(Modality)
@@ -113,8 +121,8 @@ def of_directory(path: Path, *, instructions: bool) -> Workload:
     split = "test" if "test" in directory.splits else "train"
     candidates = directory.candidates(split)
     of_pool = mean_lengths(candidates.modality, candidates.tokens)
-    codes = candidates.modality.tolist()
-    pool = [Kind(Side.CANDIDATE, kind, codes.count(kind.code), of_pool.get(kind, 0)) for kind in kinds]
+    codes = np.bincount(candidates.modality, minlength=len(kinds)).tolist()
+    pool = [Kind(Side.CANDIDATE, kind, codes[kind.code], of_pool.get(kind, 0)) for kind in kinds]
     assumptions = (
         f"modalities and lengths of {path}: train, and the pool of {split}; {CHARACTERS_PER_TOKEN} characters a token",
         f"{INSTRUCTION_TOKENS} tokens an instruction" if instructions else "no instructions",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,14 @@ def merged_config(files: list[str], changes: Mapping[str, Any]) -> Config:
     return config
 
 
-def fit_of(config: Config, flags: argparse.Namespace, directory: Path | None) -> Fit:
+def fit_of(config: Config, flags: argparse.Namespace, directory: Path | None, tasks: Sequence[str] = ()) -> Fit:
     """Return a fit, or what embeds.
 
     Args:
         config: The merged configuration.
         flags: GPU, how many of them, and the share of their peak.
         directory: The data directory to count; None: M-BEIR as published.
+        tasks: Only these rows of M-BEIR.
 
     Raises:
         InputError: no encoder, or one whose shapes are not known.
@@ -67,7 +68,7 @@ def fit_of(config: Config, flags: argparse.Namespace, directory: Path | None) ->
         encode_tokens=data.get("encode_tokens"),
     )
     machine = machine_of(flags, trainer.get("devices"))
-    return Fit(planned_encoder(model["encoder"]), _workload(data, directory), settings, machine)
+    return Fit(planned_encoder(model["encoder"]), _workload(data, directory, tasks), settings, machine)
 
 
 def machine_of(flags: argparse.Namespace, devices: Any = None) -> Machine:
@@ -81,9 +82,9 @@ def _limit(given: Any) -> Any:
     return given if given is not None and given >= 0 else None
 
 
-def _workload(data: Config, folder: Path | None) -> Workload:
-    instructions = str(data.get("prompts", "first")) != "none"
-    workload = of_directory(folder, instructions=instructions) if folder else mbeir(instructions=instructions)
+def _workload(data: Config, folder: Path | None, tasks: Sequence[str]) -> Workload:
+    asked = str(data.get("prompts", "first")) != "none"
+    workload = of_directory(folder, instructions=asked) if folder else mbeir(instructions=asked, tasks=tasks)
     if data.get("mixture"):
         assumed = "a step is as if all of it were of data.path: further sources of data.mixture are not counted"
         return dataclasses.replace(workload, assumptions=(*workload.assumptions, assumed))

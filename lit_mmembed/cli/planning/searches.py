@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def rerank(stage: Stage, context: Context) -> Work:
     k = int(given.get("k", 10))
     ranking = plan_disk.ranking(split.queries, DEPTH) + split.queries * k * ANSWER
     counts = {"queries": split.queries, "questions": split.queries * k}
-    if given.get("oracle"):
+    if given.get("oracle") or given.get("answers"):
         return Work(disk={"ranking": ranking}, counts=counts, assumptions=split.assumptions)
     model = _answerer(given, context)
     budget, template = int(given.get("tokens", BATCH_TOKENS)), str(given.get("template", "none"))
@@ -124,6 +125,8 @@ def encode(stage: Stage, context: Context) -> Work:
 def _mteb(given: Mapping[str, Any], context: Context) -> Work:
     """Each task's own pool is embedded, searched, and its stores removed."""
     encoder, machine = context.encoder(given["model"]), context.machine()
+    if given.get("lengths"):
+        encoder = replace(encoder, limit=dict(zip(Side, map(int, given["lengths"]), strict=True)))
     splits = list(_mteb_splits(given, context))
     stores = [plan_disk.store(split.queries + split.documents, encoder.dimension) for split in splits]
     spans = [_embedded(encoder, split, given, context) for split in splits]

@@ -25,7 +25,7 @@ def stage_lines(planned: Sequence[Planned]) -> Iterator[str]:
 
 def total_lines(planned: Sequence[Planned], machine: Machine) -> Iterator[str]:
     """Yield the table of recipes, the sum, and what must be there before."""
-    yield RECIPE.format("recipe", "stages", "GPU-hours", f"on {_gpus(machine)}", "disk", "at most")
+    yield RECIPE.format("recipe", "stages", "GPU-hours", f"on {_gpus(machine)}", "disk", "fullest")
     groups = by_recipe(planned)
     for name, stages in groups.items():
         yield _recipe_line(name, total(stages))
@@ -59,13 +59,13 @@ def _stage_line(one: Planned) -> str:
     meanwhile = f"and {size(work.scratch)} meanwhile" if work.scratch else ""
     if not work.gpu_hours:
         return STAGE.format(*names, "-", "", "", _left(work.left), meanwhile)
-    time = (f"{work.gpu_hours:,.2f}", hours(work.wall_hours), work.gpus)
+    time = (f"{work.gpu_hours:,.2f}" if work.gpu_hours >= 0.005 else "< 0.01", _took(work.wall_hours), work.gpus)
     return STAGE.format(*names, *time, _left(work.left), meanwhile)
 
 
 def _recipe_line(name: str, found: Total) -> str:
     more = ">= " if found.not_planned else ""
-    time = (f"{more}{found.gpu_hours:,.1f}", more + hours(found.wall_hours))
+    time = (f"{more}{found.gpu_hours:,.1f}", more + _took(found.wall_hours))
     return RECIPE.format(name, found.stages, *time, more + size(found.disk), more + size(found.peak))
 
 
@@ -80,6 +80,11 @@ def _left_out(found: Total) -> Iterator[str]:
 
 def _gpus(machine: Machine) -> str:
     return f"{machine.gpus} {machine.device.name}"
+
+
+def _took(number: float) -> str:
+    """Write hours, also very few of them."""
+    return hours(number) if number >= 1 / 60 else f"{number * 3600:.0f} s"
 
 
 def _left(number: float) -> str:
