@@ -81,6 +81,26 @@ def compare(stages: argparse._SubParsersAction) -> None:
 
 def report(stages: argparse._SubParsersAction) -> None:
     """`mmembed report`."""
-    stage = _stage(stages, "report", "Write one static page, a Markdown file and a CSV about a run folder.")
-    stage.add_argument("run_dir", type=Path, help="folder with the stages of one or more runs")
-    stage.add_argument("--out", type=Path, required=True, help="folder for index.html, report.md and scores.csv")
+    about = "Write one static page about a run folder; or the paper's tables from one or several."
+    stage = _stage(stages, "report", about)
+    stage.add_argument(
+        "run_dir", type=Path, nargs="+", metavar="RUN_DIR", help="run folder; several with --paper, of one benchmark"
+    )
+    stage.add_argument(
+        "--paper",
+        type=int,
+        nargs="*",
+        metavar="N",
+        help="the paper's tables N with our numbers and the differences: 1 to 7, 9; without N all of them",
+    )
+    stage.add_argument(
+        "--on-conflict",
+        choices=("error", "first"),
+        help="with --paper, where run folders have different numbers of one system and seed: which counts",
+    )
+    stage.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for index.html, report.md, scores.csv; with --paper: index.html, paper.md, paper.json",
+    )

@@ -131,6 +131,18 @@ def _compare_rankings(flags: argparse.Namespace) -> None:
 
 def report(flags: argparse.Namespace) -> None:
     """`mmembed report`."""
+    if flags.paper is not None:
+        from lit_mmembed.evaluation.report.paper_tables import paper_report
+
+        text, page = paper_report(flags.run_dir, flags.paper, flags.out, on_conflict=flags.on_conflict or "error")
+        print(text)
+        print(page)
+        return
+    if flags.on_conflict:
+        raise InputError("--on-conflict is for --paper", fix="leave it out, or add --paper")
+    if len(flags.run_dir) > 1:
+        fix = "name one, or add --paper for the paper's tables from several"
+        raise InputError(f"`mmembed report` takes one run folder, not {len(flags.run_dir)}", fix=fix)
     from lit_mmembed.evaluation.report import report as write_report
 
-    print(write_report(flags.run_dir, flags.out))
+    print(write_report(flags.run_dir[0], flags.out))

@@ -2,87 +2,35 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lit_mmembed.errors import InputError
+from lit_mmembed.evaluation.report.stage import (
+    CIRCO,
+    MAIN,
+    NOT_RERANKED,
+    RERANKED,
+    SCORES_FILE,
+    SEED_FOLDER,
+    SHARED,
+    STAGE_FILE,
+    STARTED_FILE,
+    TEXTS,
+    Stage,
+    System,
+    read_stage,
+    table_order,
+)
 from lit_mmembed.evaluation.scores import read_scores
-from lit_mmembed.files import read_json
 from lit_mmembed.types import Score
 
 if TYPE_CHECKING:
     from lit_mmembed.data.directory import DataDirectory
-
-STAGE_FILE = "stage.json"
-STARTED_FILE = "started.json"
-SCORES_FILE = "scores.jsonl"
-SHARED = "shared"
-SEED_FOLDER = re.compile(r"seed(\d+)")
-TEXTS = "texts"
-MODELS = ("M_rand", "control", "M_hard")
-ORDER = ("zero-shot", *MODELS, "joint", "continual")
-INSTRUCTIONS = ("with", "without")
-
-
-class System(NamedTuple):
-    """What a column of a table is about: a model, whatever its seed."""
-
-    model: str
-    encoder: str
-    instructions: str
-    variant: str
-    """The recipe's variant: part of the stage folder's path."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One finished stage, as its `stage.json` says."""
-
-    folder: Path
-    place: str
-    """The folder's path inside the run folder."""
-    name: str
-    command: str
-    arguments: Mapping[str, Any]
-    config: Sequence[str]
-    labels: Mapping[str, Any]
-    record: Mapping[str, Any]
-    inputs: Sequence[str] = ()
-    """Names of the stages that it reads."""
-
-    @property
-    def variant(self) -> str:
-        """The recipe's variant, empty for a shared stage."""
-        return "/".join(self.place.split("/")[1:-1])
-
-    @property
-    def seed(self) -> int:
-        """The seed of the folder, else the one the labels name."""
-        found = SEED_FOLDER.fullmatch(self.place.split("/")[0])
-        return int(found[1]) if found else int(self.labels.get("seed", 0))
-
-    @property
-    def is_of_texts(self) -> bool:
-        """Whether it is an evaluation on text-to-text sets beside the run's own benchmark: the label `set: texts`."""
-        return self.labels.get("set") == TEXTS
-
-    @property
-    def is_reported(self) -> bool:
-        """Whether it is an evaluation that the tables show; the label `in_report: false` leaves it out."""
-        return self.command == "evaluate" and bool(self.labels.get("in_report", True))
-
-    @property
-    def system(self) -> System:
-        """The system by its labels; without a label for it, the stage's name is the model's."""
-        model = str(self.labels.get("model", self.name))
-        return System(
-            model, str(self.labels.get("encoder", "")), str(self.labels.get("instructions", "")), self.variant
-        )
 
 
 @dataclass(frozen=True)
@@ -111,6 +59,16 @@ class Run:
     """Places of stages that were begun and have no `stage.json`."""
     texts: tuple[Evaluation, ...] = ()
     """Evaluations on text-to-text sets, where there are others too."""
+    circo: tuple[Evaluation, ...] = ()
+    """Evaluations by CIRCO's protocol, where there are others too; of retrieval and reranked."""
+    reranked: tuple[Evaluation, ...] = ()
+    """The reranking study: evaluations of reranked rankings, and of what was reranked."""
+
+    @property
+    def everything(self) -> tuple[Evaluation, ...]:
+        """All evaluations, each once."""
+        kinds = (*self.evaluations, *self.texts, *self.circo, *self.reranked)
+        return tuple({evaluation.stage.place: evaluation for evaluation in kinds}.values())
 
     @property
     def name(self) -> str:
@@ -168,50 +126,21 @@ def collect(run_dir: Path, *, without: Path | None = None) -> Run:
             file=run_dir,
             fix="run the recipe first: `mmembed run RECIPE.yaml`",
         )
-    texts = [stage for stage in evaluated if stage.is_of_texts]
-    if len(texts) == len(evaluated):
-        texts = []
-    main = [stage for stage in evaluated if stage not in texts]
-    unfinished = _unfinished(run_dir, without)
-    return Run(run_dir, tuple(stages), tuple(_evaluations(main)), unfinished, tuple(_evaluations(texts)))
+    kinds = {kind: [stage for stage in evaluated if stage.kind == kind] for kind in (MAIN, TEXTS, CIRCO, RERANKED)}
+    main = kinds[MAIN] or _in_their_place(kinds)
+    beside = {kind: tuple(_evaluations(stages)) for kind, stages in kinds.items() if stages is not main}
+    others = (beside.get(TEXTS, ()), beside.get(CIRCO, ()), beside.get(RERANKED, ()))
+    return Run(run_dir, tuple(stages), tuple(_evaluations(main)), _unfinished(run_dir, without), *others)
 
 
-def table_order(system: System) -> tuple[Any, ...]:
-    """Models as ORDER has them, then others by name; with instructions before without."""
-    return (
-        system.encoder,
-        _place(system.instructions, INSTRUCTIONS),
-        system.variant,
-        _place(system.model, ORDER),
-    )
+def _in_their_place(kinds: dict[str, list[Stage]]) -> list[Stage]:
+    """What the tables show of a run folder without an evaluation of its own benchmark.
 
-
-def _place(name: str, known: tuple[str, ...]) -> tuple[int, str]:
-    """Known names first, in their order; one that begins like a known name stands beside it."""
-    places = [place for place, start in enumerate(known) if name == start or name.startswith(f"{start} (")]
-    return (places[0] if places else len(known)), name
-
-
-def read_stage(run_dir: Path, mark: Path) -> Stage:
-    """Read the `stage.json` of a stage in a run folder; InputError where it is none."""
-    content = read_json(mark)
-    fix = "remove this stage's folder and run the recipe again"
-    if not isinstance(content, Mapping):
-        raise InputError("is not a stage: a mapping is expected", file=mark, fix=fix)
-    missing = [key for key in ("name", "command", "arguments", "labels") if key not in content]
-    if missing:
-        raise InputError(f"is not a stage: {', '.join(missing)} missing", file=mark, fix=fix)
-    return Stage(
-        folder=mark.parent,
-        place=mark.parent.relative_to(run_dir).as_posix(),
-        name=content["name"],
-        command=content["command"],
-        arguments=content["arguments"],
-        config=content.get("config", ()),
-        labels=content["labels"],
-        record=content.get("record", {}),
-        inputs=tuple(content.get("inputs", ())),
-    )
+    Of a reranking study: the rankings as they were before reranking, of the test split if there is one.
+    """
+    retrieval = [stage for stage in kinds[RERANKED] if stage.reranker == NOT_RERANKED] or kinds[RERANKED]
+    of_test = [stage for stage in retrieval if stage.split == "test"]
+    return of_test or retrieval or kinds[TEXTS] or kinds[CIRCO]
 
 
 def _stage_order(stage: Stage) -> tuple[Any, ...]:
@@ -220,14 +149,19 @@ def _stage_order(stage: Stage) -> tuple[Any, ...]:
 
 def _evaluations(stages: Sequence[Stage]) -> list[Evaluation]:
     """Two stages of one system and seed are told apart by their stage's name."""
-    times = Counter((stage.system, stage.seed) for stage in stages)
+    times = Counter((stage.system, stage.seed, *_reranking(stage)) for stage in stages)
     found = []
     for stage in stages:
         system = stage.system
-        if times[system, stage.seed] > 1:
+        if times[system, stage.seed, *_reranking(stage)] > 1:
             system = system._replace(model=f"{system.model} ({stage.name})")
         found.append(Evaluation(stage, system, stage.seed, tuple(read_scores(stage.folder / SCORES_FILE))))
     return found
+
+
+def _reranking(stage: Stage) -> tuple[str, ...]:
+    """What else tells the stages of a reranking study apart."""
+    return (stage.split, stage.reranker) if stage.reranker else ()
 
 
 def _unfinished(run_dir: Path, without: Path | None) -> tuple[str, ...]:

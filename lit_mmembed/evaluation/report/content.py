@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lit_mmembed.evaluation.report.collect import MODELS, Run, table_order
+from lit_mmembed.evaluation.report.collect import Run, table_order
 from lit_mmembed.evaluation.report.curves import Panel, panels_of
 from lit_mmembed.evaluation.report.differences import difference_tables
 from lit_mmembed.evaluation.report.gallery import Gallery, gallery_of
@@ -13,6 +13,7 @@ from lit_mmembed.evaluation.report.headline import Headline, headline_of
 from lit_mmembed.evaluation.report.mining import mining_tables
 from lit_mmembed.evaluation.report.pictures import Pictures
 from lit_mmembed.evaluation.report.provenance import Provenance, provenance_of
+from lit_mmembed.evaluation.report.stage import MODELS
 from lit_mmembed.evaluation.report.studies import study_tables
 from lit_mmembed.evaluation.report.summary import measured_rows
 from lit_mmembed.evaluation.report.table import Table

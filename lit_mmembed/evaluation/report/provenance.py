@@ -45,7 +45,7 @@ def provenance_of(run: Run) -> Provenance:
         for stage in run.stages
         if (stage.folder / CONFIG_FILE).exists()
     ]
-    return Provenance(_facts(run), _evaluations(run), "\n".join(dict.fromkeys(lines)), configs)
+    return Provenance(facts_of(run), _evaluations(run), "\n".join(dict.fromkeys(lines)), configs)
 
 
 def command_of(stage: Stage, made_in: str) -> list[str]:
@@ -75,8 +75,9 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _facts(run: Run) -> list[tuple[str, str]]:
-    records = [record_of(evaluation) for evaluation in (*run.evaluations, *run.texts)]
+def facts_of(run: Run) -> list[tuple[str, str]]:
+    """Commit, data, prompts, seeds and versions, as far as stages and results say them."""
+    records = [record_of(evaluation) for evaluation in run.everything]
     versions: dict[str, list[str]] = {}
     for record in [*(dict(stage.record) for stage in run.stages), *records]:
         found = record.get("versions")
@@ -105,7 +106,7 @@ def _distinct(values: Sequence[object]) -> str:
 
 def _evaluations(run: Run) -> Table:
     lines = []
-    for evaluation in (*run.evaluations, *run.texts):
+    for evaluation in run.everything:
         record = record_of(evaluation)
         head = column_label(run.systems, evaluation.system)
         short = [str(record.get(name, ""))[:SHORT] for name in ("prompts", "weights_hash", "run_hash", "data_hash")]

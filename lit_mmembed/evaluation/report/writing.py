@@ -64,7 +64,7 @@ def write_csv(path: Path, run: Run) -> None:
     with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for evaluation in (*run.evaluations, *run.texts):
+        for evaluation in run.everything:
             split = evaluation.stage.arguments.get("split", "")
             labels = (*evaluation.system, evaluation.seed, split, evaluation.stage.name)
             for s in evaluation.scores:
