@@ -132,7 +132,7 @@ def _plan(stages: argparse._SubParsersAction) -> None:
     stage = _stage(
         stages, "plan", "Memory and time of a fit; GPU-hours and disk of a recipe; before anything is started."
     )
-    stage.add_argument("recipe", type=Path, nargs="?", help="recipe YAML; or name a fit's YAMLs with -c")
+    stage.add_argument("recipe", type=Path, nargs="*", help="recipe YAML, several for their table; or -c of a fit")
     stage.add_argument("-c", "--config", action="append", default=[], help="a YAML of a fit, as often as there are")
     change = "change it, e.g. data.batch_size=512"
     stage.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=change)

@@ -157,6 +157,21 @@ def test_the_total_is_the_sum_of_the_stages_and_equal_stages_of_several_recipes_
     assert found["needs"][0]["size"] == pytest.approx(173e9, rel=0.01)
 
 
+def test_several_recipes_are_a_table_of_each_alone_and_what_they_share_is_in_the_sum_once(tmp_path):
+    model = {"command": "convert", "shared": True, "arguments": {"uniir": "clip.pth", "out": "${folder}/model"}}
+    for name in ("base", "one", "two"):
+        content = {} if name == "base" else {"recipes": ["base.yaml"]}
+        own = {"own": shard_stage("M-BEIR", tasks=[{"one": "cirr_task7"}.get(name, "nights_task4")])}
+        write(tmp_path / f"{name}.yaml", name, {"model": model} if name == "base" else own, **content)
+    file = tmp_path / "plan.json"
+    recipes = [tmp_path / "one.yaml", tmp_path / "two.yaml"]
+    printed = done("plan", *recipes, "--out", tmp_path / "runs", "--json", file).out
+    found = json.loads(file.read_text())
+    alone = [found["alone"][name]["total"]["disk"] for name in ("one", "two")]
+    assert sum(alone) - found["total"]["disk"] == pytest.approx(4 * 427_616_513)
+    assert [line.split()[0] for line in printed.splitlines()[:4]] == ["recipe", "one", "two", "all"]
+
+
 def test_what_uses_one_gpu_takes_as_long_whatever_the_number_of_gpus(tmp_path):
     stages = {
         "data": shard_stage("M-BEIR"),

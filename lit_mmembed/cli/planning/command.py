@@ -1,4 +1,4 @@
-"""`mmembed plan`: one fit from its YAMLs, or all stages of a recipe and of those that it is made of."""
+"""`mmembed plan`: one fit from its YAMLs, or all stages of recipes and of those that they are made of."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def plan(flags: argparse.Namespace) -> None:
     if bool(flags.recipe) == bool(flags.config):
         raise InputError("plan takes a recipe, or the YAMLs of one fit", fix="RECIPE.yaml, or -c A.yaml -c B.yaml")
     if flags.recipe:
-        _plan_recipe(flags)
+        _plan_recipes(flags)
         return
     name = " + ".join(flags.config)
     config = merged_config(flags.config, dict(change_of(text) for text in flags.set))
@@ -30,7 +30,8 @@ def plan(flags: argparse.Namespace) -> None:
         write_json(flags.json, {name: summary})
 
 
-def _plan_recipe(flags: argparse.Namespace) -> None:
+def _plan_recipes(flags: argparse.Namespace) -> None:
+    """Plan one recipe stage by stage, or several of them as one table and their sum."""
     machine = machine_of(flags)
     if flags.data:
         from lit_mmembed.data.directory import DataDirectory
@@ -38,14 +39,19 @@ def _plan_recipe(flags: argparse.Namespace) -> None:
         DataDirectory(flags.data)
     from lit_mmembed.cli.planning.recipes import planned_recipes
     from lit_mmembed.cli.planning.tables import notes, stage_lines, total_lines
-    from lit_mmembed.cli.planning.totals import as_json
+    from lit_mmembed.cli.planning.totals import as_json, by_recipe
 
-    planned = planned_recipes(flags)
-    for line in (*stage_lines(planned), *total_lines(planned, machine), *notes(planned)):
-        print(line, flush=True)
+    whole = planned_recipes(flags, flags.recipe)
+    if len(flags.recipe) == 1:
+        groups = by_recipe(whole)
+        print("\n".join(stage_lines(whole)), flush=True)
+    else:
+        groups = {file.stem: planned_recipes(flags, [file]) for file in flags.recipe}
+    print("\n".join([*total_lines(groups, whole, machine), *notes(whole)]), flush=True)
     if flags.details:
-        for one in planned:
+        for one in whole:
             if one.work is not None and one.work.details is not None and one.counted:
                 print("\n".join(["", *lines(f"{one.name} ({one.stage.command})", one.work.details)]), flush=True)
     if flags.json:
-        write_json(flags.json, as_json(planned))
+        alone = {name: as_json(planned) for name, planned in groups.items()} if len(flags.recipe) > 1 else {}
+        write_json(flags.json, {**as_json(whole), **({"alone": alone} if alone else {})})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,17 +60,25 @@ class Planned:
         return self.work is not None and not self.same and not self.done
 
 
-def planned_recipes(flags: argparse.Namespace) -> list[Planned]:
-    """Plan every stage of the recipe that the flags name, in the order in which they are run.
+def planned_recipes(flags: argparse.Namespace, named: Sequence[Path]) -> list[Planned]:
+    """Plan every stage of recipes and of those that they are made of, in the order in which they are run.
+
+    Args:
+        flags: What is changed in them, seed, folder of run folders, machine.
+        named: The recipes; what several of them share is there once.
 
     Raises:
         InputError: a recipe cannot be read.
     """
     context = Context(flags, finished=finished(flags.out))
     stages: list[tuple[str, Stage]] = []
-    for file, content in recipes_of(flags.recipe, flags.set, smoke=flags.smoke):
+    contents = {}
+    for recipe in named:
+        for file, content in recipes_of(recipe, flags.set, smoke=flags.smoke):
+            contents.setdefault(str(content.name), (file, content))
+    for name, (file, content) in contents.items():
         for stage in resolve(content, seed=flags.seed, out=flags.out, file=file).values():
-            stages.append((str(content.name), stage))
+            stages.append((name, stage))
             context.stages[stage.folder] = stage
     seen: dict[str, str] = {}
     planned = []

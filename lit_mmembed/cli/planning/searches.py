@@ -77,6 +77,8 @@ def rerank(stage: Stage, context: Context) -> Work:
     """Questions about the best k documents of each query, on one device."""
     given = stage.arguments
     split = context.source(given["data"]).split(str(given.get("split", "test")))
+    if tasks := given.get("tasks"):
+        split = replace(split, asked=tuple(one for one in split.asked if one.task.name in tasks))
     k = int(given.get("k", 10))
     ranking = plan_disk.ranking(split.queries, DEPTH) + split.queries * k * ANSWER
     counts = {"queries": split.queries, "questions": split.queries * k}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from lit_mmembed.cli.planning.lines import hours, size
 from lit_mmembed.cli.planning.recipes import Planned
@@ -23,10 +23,15 @@ def stage_lines(planned: Sequence[Planned]) -> Iterator[str]:
         yield ""
 
 
-def total_lines(planned: Sequence[Planned], machine: Machine) -> Iterator[str]:
-    """Yield the table of recipes, the sum, and what must be there before."""
+def total_lines(groups: Mapping[str, Sequence[Planned]], planned: Sequence[Planned], machine: Machine) -> Iterator[str]:
+    """Yield the table of recipes, the sum, and what must be there before.
+
+    Args:
+        groups: What the lines of the table are about.
+        planned: All stages, equal ones once.
+        machine: Where they run.
+    """
     yield RECIPE.format("recipe", "stages", "GPU-hours", f"on {_gpus(machine)}", "disk", "fullest")
-    groups = by_recipe(planned)
     for name, stages in groups.items():
         yield _recipe_line(name, total(stages))
     whole = total(planned)
