@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def _loaded(recipe: Path, above: tuple[Path, ...]) -> DictConfig:
         raise InputError("recipes are based on each other", file=recipe, record=circle, fix="remove one of the `base`")
     content = repeated(_read(recipe), recipe)
     if isinstance(content.get("recipes"), ListConfig):
-        content.recipes = [str(recipe.parent / str(other)) for other in content.recipes]
+        content.recipes = [os.path.normpath(recipe.parent / str(other)) for other in content.recipes]
     if "base" in content:
         content = on_base(_loaded(recipe.parent / content.pop("base"), (*above, place)), content, recipe)
     if "recipes" in content:
