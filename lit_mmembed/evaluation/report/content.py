@@ -13,6 +13,7 @@ from lit_mmembed.evaluation.report.headline import Headline, headline_of
 from lit_mmembed.evaluation.report.mining import mining_tables
 from lit_mmembed.evaluation.report.pictures import Pictures
 from lit_mmembed.evaluation.report.provenance import Provenance, provenance_of
+from lit_mmembed.evaluation.report.reranking import reranking_tables
 from lit_mmembed.evaluation.report.stage import MODELS
 from lit_mmembed.evaluation.report.studies import study_tables
 from lit_mmembed.evaluation.report.summary import measured_rows
@@ -49,7 +50,7 @@ def content_of(run: Run) -> Content:
         name=run.name,
         styles=styles,
         headline=headline_of(run, rows, styles),
-        scores=[*study_tables(run, rows), *score_tables(run, rows)],
+        scores=[*study_tables(run, rows), *reranking_tables(run), *score_tables(run, rows)],
         differences=difference_tables(run, rows),
         panels=panels_of(run),
         mining=mining_tables(run, rows),

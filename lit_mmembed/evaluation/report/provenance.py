@@ -110,7 +110,11 @@ def _evaluations(run: Run) -> Table:
         record = record_of(evaluation)
         head = column_label(run.systems, evaluation.system)
         short = [str(record.get(name, ""))[:SHORT] for name in ("prompts", "weights_hash", "run_hash", "data_hash")]
-        lines.append(Line(head.label, f"{head.group}, seed {evaluation.seed}", [Cell(value) for value in short]))
+        reranker = (
+            f", {evaluation.stage.split}, reranker {evaluation.stage.reranker}" if evaluation.stage.reranker else ""
+        )
+        detail = f"{head.group}, seed {evaluation.seed}{reranker}"
+        lines.append(Line(head.label, detail, [Cell(value) for value in short]))
     heads = [Head("", name) for name in ("prompts", "weights hash", "run hash", "data hash")]
     return Table("Results and what they were made from", heads, lines)
 

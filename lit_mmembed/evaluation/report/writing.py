@@ -14,7 +14,7 @@ from lit_mmembed.files import atomic_file
 HERE = Path(__file__).parent
 CURVES_FILE = "curves.png"
 COLUMNS = (
-    *("model", "encoder", "instructions", "variant", "seed", "split", "stage"),
+    *("model", "encoder", "instructions", "variant", "seed", "split", "reranker", "stage"),
     *("task", "dataset", "pool", "metric", "k", "value", "low", "high", "n"),
 )
 
@@ -65,7 +65,8 @@ def write_csv(path: Path, run: Run) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         for evaluation in run.everything:
-            split = evaluation.stage.arguments.get("split", "")
-            labels = (*evaluation.system, evaluation.seed, split, evaluation.stage.name)
+            stage = evaluation.stage
+            split = stage.arguments.get("split", "")
+            labels = (*evaluation.system, evaluation.seed, split, stage.reranker, stage.name)
             for s in evaluation.scores:
                 writer.writerow((*labels, s.task, s.dataset, s.pool, s.metric, s.k, s.value, s.low, s.high, s.n))

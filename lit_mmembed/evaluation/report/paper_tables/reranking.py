@@ -22,7 +22,6 @@ SIZES = ("7B", "34B")
 CIRCO_POOLS = ("keep_reference", "drop_reference")
 CIRCO_QUERIES = (219, 220)
 """The paper's number of validation queries, and the published file's."""
-NOT_A_SIZE = "The paper's figures are of LLaVA-Next; beside a reranker of another size they show its direction only."
 
 
 class Reranked(NamedTuple):

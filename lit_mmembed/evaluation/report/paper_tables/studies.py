@@ -68,8 +68,8 @@ def instructions(library: Library) -> PaperTable:
     if splits and splits != [VAL]:
         notes.append(f"Ours are of the split {' and '.join(splits)}, the paper's of development queries.")
     what = (
-        f"{hit_name(shown)} over the local pools (a task's own documents, of the modality asked for), percent; with and "
-        "without are instructions."
+        f"{hit_name(shown)} over the local pools (a task's own documents, of the modality asked for), percent; with "
+        "and without instructions."
     )
     title: str = paper_table(5)["title"]
     return PaperTable(5, title, what, [column for column, _ in INSTRUCTED], lines, notes)
