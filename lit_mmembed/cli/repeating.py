@@ -81,13 +81,11 @@ def _filled(value: Any, chosen: Mapping[str, Any], file: Path, where: str) -> An
     def meant(found: re.Match[str]) -> Any:
         name, _, key = found[1].partition(".")
         word = chosen.get(name)
-        if isinstance(word, Mapping):
-            word = word.get(key or "name")
-        elif key:
-            word = None
-        if word is None:
+        known = word if isinstance(word, Mapping) else {"": word}
+        wanted = key or ("name" if isinstance(word, Mapping) else "")
+        if name not in chosen or wanted not in known:
             raise InputError(f"there is no {found[0]}", file=file, record=where, fix=f"`each` has {dict(chosen)}")
-        return word
+        return known[wanted]
 
     whole = EACH.fullmatch(value)
     return meant(whole) if whole else EACH.sub(lambda found: str(meant(found)), value)

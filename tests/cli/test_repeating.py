@@ -41,6 +41,13 @@ def test_every_combination_is_a_stage_with_its_words_filled_in(tmp_path):
     assert stage.arguments == {"split": "test", "k": 5, "out": "runs/many/seed0/main/look_hard_test/hard"}
 
 
+def test_a_value_keeps_its_type_also_where_it_is_nothing(tmp_path):
+    each = "each: {part: [{name: none, lora: null}, {name: some, lora: {r: 8}}]}"
+    text = f'name: x\nstages: {{fit: {{{each}, command: fit, arguments: {{lora: "${{each.part.lora}}"}}}}}}'
+    found = stages(tmp_path, text)
+    assert [stage.arguments["lora"] for stage in found.values()] == [None, {"r": 8}]
+
+
 def test_a_stage_may_read_one_of_them(tmp_path):
     found = stages(tmp_path, RECIPE)
     assert found["read_val"].needs == ("look_hard_val",)
