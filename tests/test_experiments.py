@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ PLAIN = {
 }
 
 
+@cache
 def stages_of(recipe: str, out: Path = Path("runs")) -> dict[str, Stage]:
     return resolve(load(ROOT / recipe), seed=3, out=out, file=ROOT / recipe)
 
