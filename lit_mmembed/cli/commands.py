@@ -24,6 +24,6 @@ STAGES = {
     "report": "write the page of a run folder",
     "run": "run the stages of a recipe, going on where it stopped",
     "sweep": "try the settings of a W&B sweep file, without a server",
-    "plan": "memory and time of a fit or a recipe before it is started",
+    "plan": "memory and time of a fit, GPU-hours and disk of recipes, before they are started",
     "doctor": "look at this machine and say what would not work",
 }

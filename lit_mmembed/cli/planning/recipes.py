@@ -73,8 +73,8 @@ def planned_recipes(flags: argparse.Namespace, named: Sequence[Path]) -> list[Pl
     context = Context(flags, finished=finished(flags.out))
     stages: list[tuple[str, Stage]] = []
     contents = {}
-    for recipe in named:
-        for file, content in recipes_of(recipe, flags.set, smoke=flags.smoke):
+    for named_file in named:
+        for file, content in recipes_of(named_file, flags.set, smoke=flags.smoke):
             contents.setdefault(str(content.name), (file, content))
     for name, (file, content) in contents.items():
         for stage in resolve(content, seed=flags.seed, out=flags.out, file=file).values():
