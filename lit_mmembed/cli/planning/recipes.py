@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from omegaconf import DictConfig
+
 from lit_mmembed.cli.composing import recipes_of
 from lit_mmembed.cli.planning import files, fits, searches
 from lit_mmembed.cli.planning.context import Context, NotPlanned
@@ -72,7 +74,7 @@ def planned_recipes(flags: argparse.Namespace, named: Sequence[Path]) -> list[Pl
     """
     context = Context(flags, finished=finished(flags.out))
     stages: list[tuple[str, Stage]] = []
-    contents = {}
+    contents: dict[str, tuple[Path, DictConfig]] = {}
     for named_file in named:
         for file, content in recipes_of(named_file, flags.set, smoke=flags.smoke):
             contents.setdefault(str(content.name), (file, content))
