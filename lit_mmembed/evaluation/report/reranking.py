@@ -17,7 +17,7 @@ from lit_mmembed.evaluation.report.tables import hit_name, percent, task_line
 POOL, MEAN = "global", "avg_all"
 MEANS = {"hit@1": ("hit", 1), "MRR@10": ("mrr", 10)}
 """What is shown beside hit@k, as a mean over tasks: metric and k."""
-RETRIEVAL, GAP = "retrieval", "− retrieval"
+RETRIEVAL, GAP = "retrieval", "change"
 EXPLAINED = {
     "oracle": "Oracle: ordered by the labels, the most that any order of the same documents can give.",
     "fused": "Fused: mixed with the retriever's score, by the weight that was best on the validation queries.",
@@ -100,7 +100,9 @@ def _notes(study: _Study, hit: str) -> list[str]:
     paired = [len(before & {e.seed for e in several}) for name, several in study.by_reranker.items()]
     fewest = min(paired)
     spread = "mean ± standard deviation over seeds; differences over paired seeds" if fewest > 1 else "one seed"
-    notes = [f"{hit}, global pool, percent: {spread}. Retrieval is the ranking that was reranked."]
+    notes = [
+        f"{hit}, global pool, percent: {spread}. Retrieval is the ranking that was reranked, a change is in percentage points against it."
+    ]
     notes += [text for word, text in EXPLAINED.items() if any(word in name for name in study.by_reranker)]
     if fewest < ENOUGH_SEEDS:
         notes.append(f"Fewer than {ENOUGH_SEEDS} paired seeds: {NO_CLAIM}.")

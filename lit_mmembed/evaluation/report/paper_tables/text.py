@@ -28,8 +28,7 @@ def text_of(content: Content) -> str:
         parts += [f"{origin.what}: {origin.where}" for origin in content.origins[table.number]]
         parts.append("")
     for missing in content.not_run:
-        real, small = missing.commands
-        parts.append(f"Table {missing.number}: nothing of it was run. {real} (in small: {small})")
+        parts.append(f"Table {missing.number}: {missing.words}")
     parts += content.left_out
     return "\n".join(parts)
 

@@ -31,9 +31,8 @@ def write_markdown(path: Path, content: Content) -> None:
         parts += [markdown(_plain(one)) for one in (table, *table.blocks) if one.is_run]
         parts.append("\n".join(f"- {origin.what}: {origin.where}" for origin in content.origins[table.number]))
     for one in content.not_run:
-        real, small = one.commands
         parts.append(f"## Table {one.number}: {one.title}")
-        parts.append(f"Nothing of it was run. `{real}`, or in small `{small}`.")
+        parts.append(f"{one.words[0].upper()}{one.words[1:]}.")
     parts += content.left_out
     parts += [
         f"## {name}\n\n" + "\n".join(f"- {key}: {value}" for key, value in facts) for name, facts in content.facts
