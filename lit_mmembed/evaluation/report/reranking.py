@@ -101,7 +101,8 @@ def _notes(study: _Study, hit: str) -> list[str]:
     fewest = min(paired)
     spread = "mean ± standard deviation over seeds; differences over paired seeds" if fewest > 1 else "one seed"
     notes = [
-        f"{hit}, global pool, percent: {spread}. Retrieval is the ranking that was reranked, a change is in percentage points against it."
+        f"{hit}, global pool, percent: {spread}.",
+        "Retrieval is the ranking that was reranked; a change is in percentage points against it.",
     ]
     notes += [text for word, text in EXPLAINED.items() if any(word in name for name in study.by_reranker)]
     if fewest < ENOUGH_SEEDS:
