@@ -162,5 +162,17 @@ def test_table_3_asks_about_tasks_6_to_8_and_table_7_about_all():
     assert not any("tasks" in stage.arguments for stage in made("table7.yaml")[0]["runs/mbeir_reranking_dev"].values())
 
 
+@pytest.mark.parametrize(
+    ("table", "folder"), [("table5.yaml", "mbeir_instructions"), ("table7.yaml", "mbeir_reranking_dev")]
+)
+def test_development_queries_are_asked_over_all_documents(table, folder):
+    stages = made(table)[0][f"runs/{folder}"]
+    assert stages["dev"].arguments["val_pool"] == "local"
+    of_val = [
+        stage for stage in stages.values() if "val" in (stage.labels.get("split"), stage.arguments.get("data.predict"))
+    ]
+    assert of_val and all("dev" in stage.needs for stage in of_val)
+
+
 def is_rerank(stage: Stage) -> bool:
     return stage.command == "rerank"

@@ -28,8 +28,10 @@ def shard(stages: argparse._SubParsersAction) -> None:
     )
     stage.add_argument("--tasks", nargs="+", help="mbeir: only these task rows, e.g. cirr_task7 (default: all)")
     stage.add_argument("--task", help="parquet: the task row that the mirror holds, e.g. cirr_task7")
-    splits = "beir, sets of texts, circo, cirr, fashioniq: only these of train, val and test (default: all)"
+    splits = "mbeir, beir, sets of texts, circo, cirr, fashioniq: only these of train, val and test (default: all)"
     stage.add_argument("--splits", nargs="+", choices=("train", "val", "test"), help=splits)
+    pool = "mbeir: documents of validation queries: union (default): what they name; local: all local pools"
+    stage.add_argument("--val-pool", choices=("union", "local"), help=pool)
     stage.add_argument("--size", choices=("smoke", "small", "full"), help="emoji_beir: how large (default: small)")
     stage.add_argument("--shard-bytes", type=int, default=1 << 30, help="size of a shard")
     stage.add_argument(

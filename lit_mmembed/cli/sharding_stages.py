@@ -52,6 +52,7 @@ def _options(flags: argparse.Namespace) -> dict[str, Any]:
         "tasks": flags.tasks,
         "task": flags.task,
         "splits": flags.splits,
+        "val_pool": flags.val_pool,
         "size": flags.size,
         "name": flags.name,
         "dataset_id": flags.dataset_id,

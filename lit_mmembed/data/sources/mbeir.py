@@ -17,7 +17,7 @@ from lit_mmembed.data.building import Qrel
 from lit_mmembed.data.images import check_image
 from lit_mmembed.data.sources.base import Item, Pools, Qrels, bad_sample, lines, parse_object
 from lit_mmembed.data.sources.mbeir_images import image_archive, read_image, stream_images
-from lit_mmembed.data.sources.mbeir_layout import MBeirLayout
+from lit_mmembed.data.sources.mbeir_layout import MBeirLayout, ValPool
 from lit_mmembed.data.sources.mbeir_records import Draft, dataset_of, parse_candidate, parse_query
 from lit_mmembed.data.sources.mbeir_rows import NO_IMAGE, Rows
 from lit_mmembed.data.sources.mbeir_scan import SplitScan
@@ -36,11 +36,20 @@ class MBeirSource:
         root: The folder with query/, cand_pool/, qrels/, and mbeir_images/ or mbeir_images.tar.gz (also in parts).
         tasks: Names of the rows to read, e.g. ("cirr_task7",); None reads all. The pool is then the selected rows'
             local pools, and what their queries name as positives.
+        splits: Those of train, val and test to read; None reads what is there.
+        val_pool: `union`: M-BEIR's own validation pool, the documents that validation queries name; `local`: its local
+            pools together, as many documents as the test pool has.
     """
 
-    def __init__(self, root: Path, tasks: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        tasks: Sequence[str] | None = None,
+        splits: Sequence[str] | None = None,
+        val_pool: ValPool = "union",
+    ) -> None:
         self.root = Path(root)
-        self._layout = MBeirLayout(self.root)
+        self._layout = MBeirLayout(self.root, splits, val_pool=val_pool)
         self._known = self._layout.tasks()
         wanted = {task_by_name(name, self._known) for name in tasks} if tasks is not None else set(self._known)
         self.tasks: tuple[Task, ...] = tuple(task for task in self._known if task in wanted)

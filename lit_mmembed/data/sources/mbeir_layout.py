@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from lit_mmembed.data.instructions import MBEIR_INSTRUCTIONS
 from lit_mmembed.data.sources.base import SPLITS, read_tasks
@@ -11,6 +12,7 @@ from lit_mmembed.data.tasks import MBEIR_TASKS
 from lit_mmembed.errors import InputError
 from lit_mmembed.types import Task
 
+ValPool = Literal["union", "local"]
 UPSAMPLED = "query/union_train/mbeir_union_up_train.jsonl"
 """The default training file: all datasets in one, the small ones repeated."""
 
@@ -18,9 +20,12 @@ UPSAMPLED = "query/union_train/mbeir_union_up_train.jsonl"
 class MBeirLayout:
     """Finds files by what is there; the names are those of the data set TIGER-Lab/M-BEIR."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, splits: Sequence[str] | None = None, *, val_pool: ValPool = "union") -> None:
         self.root = root
-        self.splits = tuple(split for split in SPLITS if self.query_files(split))
+        self._val_pool = val_pool
+        self.splits = tuple(split for split in SPLITS if self.query_files(split) and split in (splits or SPLITS))
+        if lacking := [split for split in splits or () if split not in self.splits]:
+            raise InputError(f"has no queries of {', '.join(lacking)}", file=root, fix="leave them out of --splits")
         if not self.splits:
             fix = "give the folder that holds query/, cand_pool/ and qrels/"
             raise InputError("has no queries in M-BEIR's layout", file=root, fix=fix)
@@ -37,7 +42,10 @@ class MBeirLayout:
     def candidate_files(self, split: str) -> list[Path]:
         """Return the split's global pool: the union file, or else the local pools that make it up."""
         union = self._union(split)
-        files = [union] if union.exists() else self._local_files(split)
+        files = [union] if self._has_union(split) else self._local_files(split)
+        if not files and union.exists():
+            fix = "download cand_pool/local, or leave --val-pool local out"
+            raise InputError("has no local pools", file=self.root / "cand_pool/local", fix=fix)
         if not files:
             raise InputError("is missing, and so are local pools", file=union, fix="download the pool of this split")
         return files
@@ -53,7 +61,7 @@ class MBeirLayout:
         if own.exists():
             return own
         shared = local / f"mbeir_{task.name}_cand_pool.jsonl"
-        fits = split == "test" or not self._union(split).exists()
+        fits = split == "test" or not self._has_union(split)
         return shared if fits and shared.exists() else None
 
     def qrels_files(self, split: str) -> list[Path]:
@@ -71,6 +79,10 @@ class MBeirLayout:
         if path.exists():
             return path
         return MBEIR_INSTRUCTIONS if set(tasks) <= set(MBEIR_TASKS) else None
+
+    def _has_union(self, split: str) -> bool:
+        """Whether a split's pool is the union file, and not its local pools together."""
+        return self._union(split).exists() and not (split == "val" and self._val_pool == "local")
 
     def _union(self, split: str) -> Path:
         return self.root / f"cand_pool/global/mbeir_union_{split}_cand_pool.jsonl"
