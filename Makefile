@@ -40,7 +40,7 @@ reranking: install        ## An MLLM asked about the best ten: zero-shot, traine
 	  $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/mmembed run experiments/emoji_beir/reranking.yaml --seed $$seed || exit 1; done
 
 paper: mllm-study mm-embed instructions reranking ## Every table of the paper beside what came out on EmojiBEIR (8 hours; what is done is not run again)
-	$(BIN)/mmembed report $(addprefix runs/emoji_,mllm mm_embed instructions reranking) --paper --on-conflict first --out runs/paper
+	$(BIN)/mmembed report $(addprefix runs/emoji_,mm_embed mllm instructions reranking) --paper --on-conflict first --out runs/paper
 	@echo "The tables: runs/paper/index.html"
 
 ablations: install        ## Kinds of negatives, mining depth, temperature, batch size, pooling, prompts; 3 seeds, one thread (8 hours)
