@@ -74,12 +74,14 @@ class Split:
         return merged(kinds)
 
 
-def mbeir_split(name: str, tasks: Sequence[str] | None = None) -> Split:
+def mbeir_split(name: str, tasks: Sequence[str] | None = None, *, pool_of_val: str = "union") -> Split:
     """M-BEIR's, as Table 8 counts it; texts of an assumed length.
 
     Args:
         name: train, val or test.
         tasks: Only these rows; their local pools are then the whole pool.
+        pool_of_val: `union`: the documents that validation queries name; `local`: the local pools, as in test
+            (`mmembed shard --val-pool`).
 
     Raises:
         InputError: M-BEIR has no such split.
@@ -89,7 +91,7 @@ def mbeir_split(name: str, tasks: Sequence[str] | None = None) -> Split:
     rows = [task for task in MBEIR_TASKS if not tasks or task.name in tasks]
     pools = {task.name: float(PUBLISHED_COUNTS[task.name].pool) for task in rows}
     assumed = [f"M-BEIR's {name} queries by task (Table 8); {TEXT_TOKENS} tokens a text"]
-    if name == "test":
+    if name == "test" or (name == "val" and pool_of_val == "local"):
         pool = merged(mbeir_documents(task, pools[task.name]) for task in rows)
     else:
         whole = mbeir_pool(name)

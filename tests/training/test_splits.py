@@ -51,6 +51,12 @@ def test_a_data_directory_is_counted_as_it_is(tiny):
         assert kind.count == sum(sample.modality is kind.modality for sample in directory.candidates("test"))
 
 
+def test_validation_over_local_pools_has_the_documents_of_test_and_its_own_queries():
+    val, local, test = mbeir_split("val"), mbeir_split("val", pool_of_val="local"), mbeir_split("test")
+    assert local.documents == test.documents > 5e6 > 2e5 > val.documents
+    assert local.queries == val.queries != test.queries
+
+
 def test_an_instruction_is_added_to_queries_alone():
     split = mbeir_split("val")
     plain, asked = (split.rows(Side.QUERY, instructions=on) for on in (False, True))

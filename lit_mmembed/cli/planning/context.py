@@ -31,12 +31,19 @@ class Source:
     path: Path | None = None
     published: str = "mbeir"
     tasks: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    """Only these; all where it is empty."""
+    pool_of_val: str = "union"
 
     def split(self, name: str) -> Split:
         """Return a split."""
         if self.path is not None:
             return directory_split(self.path, name)
-        return circo_split(name) if self.published == "circo" else mbeir_split(name, self.tasks)
+        return circo_split(name) if self.published == "circo" else self.of_mbeir(name)
+
+    def of_mbeir(self, name: str) -> Split:
+        """Return a split of M-BEIR as published."""
+        return mbeir_split(name, self.tasks, pool_of_val=self.pool_of_val)
 
 
 @dataclass
@@ -122,7 +129,8 @@ def _as_published(stage: Stage) -> Source | None:
     if kind == "circo":
         return Source(published="circo")
     if kind == "mbeir" and not (Path(str(arguments.get("root"))) / "tasks.json").exists():
-        return Source(tasks=tuple(arguments.get("tasks") or ()))
+        tasks, splits = (tuple(arguments.get(name) or ()) for name in ("tasks", "splits"))
+        return Source(tasks=tasks, splits=splits, pool_of_val=str(arguments.get("val_pool") or "union"))
     return Source(tasks=(str(arguments.get("task")),)) if kind == "parquet" else None
 
 

@@ -34,7 +34,7 @@ def shard(stage: Stage, context: Context) -> Work:
     if source.path is not None:
         size = _directory_bytes(source)
         return Work(disk={"shards": size}, assumptions=(f"as large as {source.path}",))
-    splits = [mbeir_split(name, source.tasks) for name in MBEIR_QUERIES]
+    splits = [source.of_mbeir(name) for name in source.splits or MBEIR_QUERIES]
     samples, images = (sum(count(split) for split in splits) for count in (_samples, _images))
     whole = sum(_images(mbeir_split(name)) for name in MBEIR_QUERIES)
     mean = MBEIR_ARCHIVE / whole
