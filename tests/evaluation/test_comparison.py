@@ -1,5 +1,6 @@
 """Comparisons of run folders: which systems meet, the numbers beside loops over rankings, and what is refused."""
 
+import json
 import shutil
 
 import pytest
@@ -222,3 +223,14 @@ def test_several_wordings_of_a_query_count_as_their_mean(copied) -> None:
     rewrite(b / "run.parquet", from_pairs(*zip(*rows, strict=True)))
     row = rows_of(compare(a, b))[TASKS[0].name]
     assert row.other == pytest.approx(mean(hit_of(model, 0, TASKS[0]) for model in ("M_rand", "M_hard")))
+
+
+def test_orders_of_one_ranking_by_several_rerankers_are_compared(copied) -> None:
+    for folder in copied.glob("seed*/*/evaluate_M_hard"):
+        for name in ("none", "trained"):
+            other = shutil.copytree(folder, folder.with_name(f"evaluate_{name}"))
+            stage = json.loads((other / "stage.json").read_text())
+            stage["labels"] |= {"reranker": name}
+            (other / "stage.json").write_text(json.dumps(stage))
+    comparison = compare(*evaluations(copied, "none"), *evaluations(copied, "trained"))
+    assert titles(comparison) == ["M_hard, trained against M_hard"]

@@ -21,6 +21,7 @@ from lit_mmembed.evaluation.report.collect import (
     collect,
     read_stage,
 )
+from lit_mmembed.evaluation.report.stage import NOT_RERANKED
 from lit_mmembed.files import read_json
 from lit_mmembed.retrieval.ranking import ranking_record
 
@@ -38,6 +39,12 @@ class Evaluated:
     run: Run
     """The run folder around it; of a folder that no recipe has made, the folder itself."""
     pool: str
+
+    @property
+    def system(self) -> System:
+        """The system, whose model's name says who reranked: each order of its documents is compared with the others."""
+        system, reranker = self.stage.system, self.stage.reranker
+        return system._replace(model=f"{system.model}, {reranker}") if reranker not in ("", NOT_RERANKED) else system
 
     @property
     def folder(self) -> Path:
@@ -83,7 +90,7 @@ class Group(NamedTuple):
         """The seeds of each system, ascending."""
         found: dict[System, list[Evaluated]] = {}
         for evaluation in self.evaluations:
-            found.setdefault(evaluation.stage.system, []).append(evaluation)
+            found.setdefault(evaluation.system, []).append(evaluation)
         return {system: tuple(sorted(members, key=lambda e: e.seed)) for system, members in found.items()}
 
 
@@ -104,7 +111,7 @@ def read_groups(arguments: Sequence[str], pool: str) -> list[Group]:
         name, folders = _folders(argument)
         found = [_read(folder, pool) for folder in folders]
         members = tuple(evaluation for evaluations in found for evaluation in evaluations)
-        systems = {evaluation.stage.system for evaluation in members}
+        systems = {evaluation.system for evaluation in members}
         is_labelled = all(evaluation.stage.labels for evaluation in members)
         if name or len(systems) > 1 or not is_labelled or any(len(evaluations) > 1 for evaluations in found):
             groups.append(Group(name, members))
