@@ -13,6 +13,7 @@ from lit_mmembed.data.directory import DataDirectory
 from lit_mmembed.data.judging import judging_template
 from lit_mmembed.data.tasks import task_by_name
 from lit_mmembed.errors import InputError
+from lit_mmembed.reranking.parts import Part
 from lit_mmembed.reranking.prompts import FALLBACKS, Questions, reranking_question
 from lit_mmembed.retrieval.ids import base_query_ids, places_in
 from lit_mmembed.retrieval.ranking import lengths
@@ -43,6 +44,7 @@ class Asking:
         split: Of the queries and documents.
         depth: k: how many documents are asked about; a query with fewer is asked about those.
         tasks: Names of the tasks whose queries are asked about; None: all.
+        part: Only the queries of this part of them; None: all.
         file: Of the ranking, for errors.
         shorten: Cuts a document's text.
 
@@ -59,18 +61,22 @@ class Asking:
         *,
         depth: int,
         tasks: Sequence[str] | None = None,
+        part: Part | None = None,
         file: Path,
         shorten: Shorten | None = None,
     ) -> None:
         if depth < 1:
             raise InputError(f"k {depth} is no number of documents", fix="give at least 1, such as 10")
-        self.ranking = ranking
+        self.ranking, self.depth = ranking, depth
         self.queries, self.candidates = directory.queries(split), directory.candidates(split)
         self.tasks = directory.tasks
         self.shorten = shorten
         self.query_row = self._rows(base_query_ids(ranking.query_ids), self.queries, file)
         self.task = np.asarray(self.queries.task)[self.query_row]
         self.counts = np.minimum(lengths(ranking), depth) * self._is_wanted(tasks, file)
+        if part is not None:
+            others = np.setdiff1d(self.asked, part.of(self.asked))
+            self.counts[others] = 0
         first = ranking.offsets[:-1]
         taken = np.concatenate([np.arange(s, s + n) for s, n in zip(first, self.counts, strict=True)])
         wanted = np.unique(ranking.document[taken])

@@ -140,7 +140,7 @@ def test_circo_copies_its_gallery_into_each_split_and_searches_it_once(tmp_path)
     assert found["evaluate"]["counts"] == {"queries": 220, "documents": 123_403}
 
 
-def test_reranking_asks_about_k_documents_of_each_query_with_one_gpu(tmp_path):
+def test_reranking_asks_about_k_documents_of_each_query_with_all_gpus(tmp_path):
     given = {"run": "${stage:data}", "data": DATA, "split": "test", "out": "${folder}/run.parquet", "tokens": 16384}
     asked = {**given, "k": 10, "model": "llava-hf/llava-v1.6-mistral-7b-hf", "precision": "bf16-true"}
     reranker = {
@@ -154,16 +154,18 @@ def test_reranking_asks_about_k_documents_of_each_query_with_one_gpu(tmp_path):
         tiles={"command": "rerank", "arguments": {**asked, "any_resolution": True}},
         exact={"command": "rerank", "arguments": {**asked, "precision": "32-true"}},
         oracle={"command": "rerank", "arguments": {**given, "oracle": True}},
+        two={"command": "rerank", "arguments": {**asked, "devices": 2}},
         trained=reranker,
         after={"command": "rerank", "arguments": {**asked, "model": "${stage:trained}/model"}},
     )  # fmt: skip
     whole = found["whole"]
-    assert whole["counts"]["questions"] == 1_905_730 and whole["gpus"] == 1
+    assert whole["counts"]["questions"] == 1_905_730 and (whole["gpus"], found["two"]["gpus"]) == (8, 2)
+    assert found["two"]["wall_hours"] == pytest.approx(4 * whole["wall_hours"])
     assert 4 < found["tiles"]["counts"]["tokens"] / whole["counts"]["tokens"] < 5
     assert found["exact"]["gpu_hours"] == pytest.approx(2 * whole["gpu_hours"])
     assert found["oracle"]["gpu_hours"] == 0 and found["oracle"]["needs"] == []
     assert found["after"]["gpu_hours"] == pytest.approx(whole["gpu_hours"]) and found["after"]["needs"] == []
-    assert found["trained"]["counts"] == {"steps": 300, "questions": 300 * 16 * 8}
+    assert found["trained"]["counts"] == {"steps": 300, "questions": 300 * 32 * 4}
     assert found["trained"]["disk"]["model"] == pytest.approx(15.13e9, rel=0.01)
 
 

@@ -1,4 +1,4 @@
-"""Stages that embed with one device, search, ask: mine, evaluate, rerank, encode, search."""
+"""Stages that embed with one device, search, and those that ask: mine, evaluate, rerank, encode, search."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def evaluate(stage: Stage, context: Context) -> Work:
 
 
 def rerank(stage: Stage, context: Context) -> Work:
-    """Questions about the best k documents of each query, on one device."""
+    """Questions about the best k documents of each query, a part of the queries on each GPU."""
     given = stage.arguments
     split = context.source(given["data"]).split(str(given.get("split", "test")))
     if tasks := given.get("tasks"):
@@ -94,16 +94,25 @@ def rerank(stage: Stage, context: Context) -> Work:
     machine = context.machine()
     usable = machine.device.memory * (1 - RESERVED)
     warned = f"{model.size / 2**30:.1f} GiB of weights do not fit into one {machine.device.name}"
-    span = computing(flops, machine, "32-true" if model.value_bytes == FULL else "16", gpus=1)
+    gpus = _rerank_gpus(given, machine.gpus)
+    span = computing(flops, machine, "32-true" if model.value_bytes == FULL else "16", gpus=gpus)
     name = str(given["model"])
     return Work(
         {"questions": span},
         {"ranking": ranking},
         needs=() if context.maker(name) else (downloaded(name, model.size / model.value_bytes),),
         counts={**counts, "tokens": tokens},
-        assumptions=(*split.assumptions, f"every query has {k} documents of the wanted modality", "one GPU"),
+        assumptions=(*split.assumptions, f"every query has {k} documents of the wanted modality"),
         warnings=(warned,) if model.size > usable else (),
     )
+
+
+def _rerank_gpus(given: Mapping[str, Any], gpus: int) -> int:
+    """How many GPUs `mmembed rerank` takes: all, unless it is told."""
+    devices = str(given.get("devices", "auto"))
+    if given.get("part") or str(given.get("device", "auto")) != "auto":
+        return 1
+    return min(int(devices), gpus) if devices.isdecimal() else gpus
 
 
 def encode(stage: Stage, context: Context) -> Work:
