@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from lit_mmembed.cli.model_arguments import stage as _stage
-from lit_mmembed.reranking.parts import Part
 
 TEMPLATES = ("none", "llava_mistral", "checkpoint")
 TRANSFORMS = ("probability", "logit")
@@ -38,7 +37,6 @@ def rerank(stages: argparse._SubParsersAction) -> None:
         help="in place of a model: OUT.answers.parquet of this ranking, or those of all its parts",
     )
     _asking(stage)
-    _sharing(stage)
     _fusing(stage)
 
 
@@ -57,29 +55,10 @@ def _asking(stage: argparse.ArgumentParser) -> None:
     asking.add_argument("--vision-cache", type=int, default=2048, help="MiB of images' features kept for other queries")
     asking.add_argument("--precision", choices=tuple(PRECISIONS), default="32-true", help="of weights and activations")
     asking.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-
-
-def _sharing(stage: argparse.ArgumentParser) -> None:
-    sharing = stage.add_argument_group("several devices", "a process for each; docs/reranking.md")
-    sharing.add_argument(
-        "--devices", type=_devices, default="auto", help="how many (auto: every GPU; with --device cpu one process)"
-    )
-    part = "ask about the I-th of N parts of the queries only; OUT.partI-of-N.answers.parquet, for --answers"
-    sharing.add_argument("--part", type=_part, metavar="I/N", help=part)
-    sharing.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-
-
-def _devices(text: str) -> int | str:
-    if text != "auto" and (not text.isdecimal() or int(text) < 1):
-        raise argparse.ArgumentTypeError(f"{text!r} is not auto and no number of devices")
-    return text if text == "auto" else int(text)
-
-
-def _part(text: str) -> Part:
-    number, slash, count = text.partition("/")
-    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no part such as 2/4")
-    return Part(int(number), int(count))
+    devices = "processes, each with its GPU (auto: as many as there are GPUs)"
+    asking.add_argument("--devices", default="auto", metavar="N", help=devices)
+    part = "only each N-th query from the I-th on: OUT.partI-of-N.answers.parquet, for --answers"
+    asking.add_argument("--part", metavar="I/N", help=part)
 
 
 def _fusing(stage: argparse.ArgumentParser) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lit_mmembed.cli.rerank_arguments import PRECISIONS
-from lit_mmembed.cli.rerank_workers import ask_in_parts, devices_of, end_with_parent, report_to_parent
 from lit_mmembed.errors import InputError
-from lit_mmembed.reranking.parts import every_part, part_path
 
 if TYPE_CHECKING:
+    from lit_mmembed.reranking.asking import Shorten
     from lit_mmembed.reranking.fusion import Fusion
     from lit_mmembed.reranking.rerank import Reranked, Settings
     from lit_mmembed.reranking.scorer import Scorer
@@ -23,109 +22,116 @@ RUNS = {"global": "run.parquet", "local": "run_local.parquet"}
 def rerank(flags: argparse.Namespace) -> None:
     """`mmembed rerank`."""
     _check(flags)
-    devices = devices_of(flags)
-    if flags.worker:
-        end_with_parent()
+    from lit_mmembed.cli.rerank_parts import answered_in_parts, devices_of, end_with_parent, removed
     from lit_mmembed.data.directory import DataDirectory
-    from lit_mmembed.files import file_hash, write_json
+    from lit_mmembed.files import file_hash
     from lit_mmembed.reranking.again import answers_record, rerank_again
-    from lit_mmembed.reranking.rerank import made_path, settings_record, write_part, write_reranked
+    from lit_mmembed.reranking.asking import shortener
+    from lit_mmembed.reranking.rerank import settings_record
+    from lit_mmembed.reranking.writing import part_out, write_part
 
+    end_with_parent()
     fusion, chosen_in = _fusion(flags), file_hash(flags.fusion) if flags.fusion else None
-    settings, scorer, tokenizer = _settings(flags), None, None
+    settings = _settings(flags)
     what = settings_record(settings, DataDirectory(flags.data))
+    out = part_out(flags.out, settings.part)
+    devices = 1 if flags.answers or settings.part else devices_of(flags)
+    scorer: Scorer | None = None
     if flags.answers:
         what = answers_record(what, flags.answers)
-    elif len(devices) == 1 or made_path(flags.out, flags.part).exists():  # workers load it themselves
+    elif devices == 1 or out.exists():
         scorer, tokenizer = _scorer(flags)
         what = {**what, **scorer.record()}
-    if _is_made_before(flags, what, fusion, chosen_in):
-        print(f"{made_path(flags.out, flags.part)}: made before")
+    if _is_made_before(flags, out, what, fusion, chosen_in):
+        print(f"{out}: made before")
         return
     if flags.answers:
-        reranked = rerank_again(settings, flags.answers)
-    elif scorer is None:
-        reranked = _asked_in_parts(settings, flags, devices)
+        _write(flags, rerank_again(settings, flags.answers), fusion, chosen_in)
+    elif devices > 1:
+        parts = answered_in_parts(flags, settings.run, devices)
+        _write(flags, _whole(rerank_again(settings, parts), devices), fusion, chosen_in)
+        removed(parts)
     else:
-        reranked = _asked(settings, scorer, tokenizer, flags)
-    if flags.part:
-        write_part(flags.out, reranked, flags.part)
-        _say_of_part(flags, reranked.record["reranking"])
-        return
-    if flags.choose_weight:
-        fusion, content = reranked.chosen()
-        write_json(flags.choose_weight, content)
-        chosen_in = file_hash(flags.choose_weight)
-        print(f"weight {fusion.weight} of the {fusion.transform}: {flags.choose_weight}")
-    write_reranked(flags.out, reranked, fusion, chosen_in)
-    for path in _of_parts(flags.out, len(devices)):
-        path.unlink(missing_ok=True)
-    _say(reranked.record["reranking"])
+        assert scorer is not None
+        shorten = shortener(tokenizer, flags.document_tokens) if tokenizer and flags.document_tokens else None
+        reranked = _asked(settings, scorer, out, shorten)
+        if settings.part:
+            write_part(out, reranked)
+            return
+        _write(flags, reranked, fusion, chosen_in)
 
 
 def _settings(flags: argparse.Namespace) -> Settings:
     from lit_mmembed.reranking.rerank import Settings
 
+    run = flags.run / RUNS[flags.pool] if flags.run.is_dir() else flags.run
     return Settings(
-        flags.run / RUNS[flags.pool] if flags.run.is_dir() else flags.run,
+        run,
         flags.data,
         flags.split,
         depth=flags.k,
         batch_tokens=flags.tokens,
         document_tokens=flags.document_tokens,
         tasks=tuple(flags.tasks) if flags.tasks else None,
-        part=flags.part,
+        part=_part(flags.part),
     )
 
 
-def _asked(settings: Settings, scorer: Scorer, tokenizer: Any, flags: argparse.Namespace) -> Reranked:
-    """Ask in this process."""
+def _part(given: str | None) -> tuple[int, int] | None:
+    """Read "2/8"."""
+    if given is None:
+        return None
+    number, slash, parts = given.partition("/")
+    if not (slash and number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise InputError(f"--part {given} is no part", fix="I/N with I from 1 to N, as in --part 2/8")
+    return int(number), int(parts)
+
+
+def _whole(reranked: Reranked, devices: int) -> Reranked:
+    """Return it as one process would have made it: the parts are not kept."""
+    about = {name: value for name, value in reranked.record["reranking"].items() if name != "answers_hash"}
+    return replace(reranked, record={**reranked.record, "reranking": {**about, "devices": devices}})
+
+
+def _write(flags: argparse.Namespace, reranked: Reranked, fusion: Fusion | None, chosen_in: str | None) -> None:
+    """Choose the weight, where that is asked for, and write the ranking."""
+    from lit_mmembed.files import file_hash, write_json
+    from lit_mmembed.reranking.writing import write_reranked
+
+    if flags.choose_weight:
+        fusion, content = reranked.chosen()
+        write_json(flags.choose_weight, content)
+        chosen_in = file_hash(flags.choose_weight)
+        print(f"weight {fusion.weight} of the {fusion.transform}: {flags.choose_weight}")
+    write_reranked(flags.out, reranked, fusion, chosen_in)
+    _say(reranked.record["reranking"])
+
+
+def _asked(settings: Settings, scorer: Scorer, out: Path, shorten: Shorten | None) -> Reranked:
     from lit_mmembed.progress import progress
-    from lit_mmembed.reranking.asking import shortener
     from lit_mmembed.reranking.rerank import rerank as rerank_run
 
-    shorten = shortener(tokenizer, flags.document_tokens) if tokenizer and flags.document_tokens else None
-    if flags.worker:
-        return rerank_run(settings, scorer, flags.out, shorten=shorten, progress=report_to_parent)
     with progress("rerank", unit="queries") as step:
-        return rerank_run(settings, scorer, flags.out, shorten=shorten, progress=step)
-
-
-def _asked_in_parts(settings: Settings, flags: argparse.Namespace, devices: Sequence[str]) -> Reranked:
-    """Ask in a process for each device; join what they have answered."""
-    from lit_mmembed.reranking.again import joined
-
-    ask_in_parts(flags, devices)
-    return joined(settings, _of_parts(flags.out, len(devices)))
-
-
-def _of_parts(out: Path, count: int) -> list[Path]:
-    """Return where the answers of the parts lie; of one process there are none."""
-    from lit_mmembed.reranking.rerank import made_path
-
-    return [made_path(out, part) for part in every_part(count)] if count > 1 else []
+        return rerank_run(settings, scorer, out, shorten=shorten, progress=step)
 
 
 def _is_made_before(
-    flags: argparse.Namespace, what: dict[str, Any], fusion: Fusion | None, chosen_in: str | None
+    flags: argparse.Namespace, out: Path, what: dict[str, Any], fusion: Fusion | None, chosen_in: str | None
 ) -> bool:
     """Whether OUT is what would be made: a killed recipe may have ended behind it; another OUT is refused."""
     from lit_mmembed.files import PARTIAL, file_hash
-    from lit_mmembed.reranking.rerank import fusion_record, is_made_of, made_path
+    from lit_mmembed.reranking.reordering import answers_path
+    from lit_mmembed.reranking.writing import fusion_record, is_made_of
 
-    made = made_path(flags.out, flags.part)
+    made = answers_path(out) if flags.part else out
     if not made.exists():
         return False
     weight = fusion_record(fusion, chosen_in)
     if flags.choose_weight:
         weight = {"file_hash": file_hash(flags.choose_weight) if flags.choose_weight.exists() else ""}
-    if not is_made_of(made, what, weight):
-        if flags.worker:  # as a journal of something else is begun anew
-            made.unlink()
-            return False
+    if not is_made_of(out, what, weight):
         raise InputError("exists already", file=made, fix="name a new ranking, or remove this one first")
-    partial = part_path(flags.out, flags.part)
-    partial.with_name(f"{partial.name}{PARTIAL}").unlink(missing_ok=True)
+    out.with_name(f"{out.name}{PARTIAL}").unlink(missing_ok=True)
     return True
 
 
@@ -135,12 +141,11 @@ def _check(flags: argparse.Namespace) -> None:
         fix = "see `mmembed rerank --help`"
         raise InputError("`mmembed rerank` needs --model, --oracle or --answers, one of them", fix=fix)
     given = [name for name in ("fusion_weight", "fusion", "choose_weight") if getattr(flags, name) is not None]
+    if flags.part and (flags.answers or given):
+        raise InputError("--part has answers of a part alone", fix="join all parts with --answers, and fuse there")
     if len(given) > 1:
         named = " and ".join(f"--{name.replace('_', '-')}" for name in given)
         raise InputError(f"{named} are two ways to set the weight", fix="give one of them")
-    if flags.part and (flags.answers or given):
-        other = "--answers" if flags.answers else f"--{given[0].replace('_', '-')}"
-        raise InputError(f"--part makes no ranking, {other} does", fix="join the parts with --answers A1 A2 ...")
     if flags.document_tokens is not None and flags.document_tokens < 1:
         raise InputError(f"--document-tokens {flags.document_tokens} leaves no text", fix="give at least 1")
 
@@ -179,11 +184,6 @@ def _scorer(flags: argparse.Namespace) -> tuple[Scorer, Any]:
     print(f"answers: {answers.pieces[0]!r} ({answers.true}) and {answers.pieces[1]!r} ({answers.false})")
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     return scorer.to(torch.device(automatic if flags.device == "auto" else flags.device)), scorer.tokenizer
-
-
-def _say_of_part(flags: argparse.Namespace, found: dict[str, Any]) -> None:
-    if not flags.worker:
-        print(f"{flags.part.words}: {found['documents']:,} documents of {found['queries']:,} queries")
 
 
 def _say(found: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ from lit_mmembed.data.directory import DataDirectory
 from lit_mmembed.data.judging import judging_template
 from lit_mmembed.data.tasks import task_by_name
 from lit_mmembed.errors import InputError
-from lit_mmembed.reranking.parts import Part
 from lit_mmembed.reranking.prompts import FALLBACKS, Questions, reranking_question
 from lit_mmembed.retrieval.ids import base_query_ids, places_in
 from lit_mmembed.retrieval.ranking import lengths
@@ -44,7 +43,7 @@ class Asking:
         split: Of the queries and documents.
         depth: k: how many documents are asked about; a query with fewer is asked about those.
         tasks: Names of the tasks whose queries are asked about; None: all.
-        part: Only the queries of this part of them; None: all.
+        part: (I, N): of these only each N-th, from the I-th on; None: all.
         file: Of the ranking, for errors.
         shorten: Cuts a document's text.
 
@@ -61,22 +60,19 @@ class Asking:
         *,
         depth: int,
         tasks: Sequence[str] | None = None,
-        part: Part | None = None,
+        part: tuple[int, int] | None = None,
         file: Path,
         shorten: Shorten | None = None,
     ) -> None:
         if depth < 1:
             raise InputError(f"k {depth} is no number of documents", fix="give at least 1, such as 10")
-        self.ranking, self.depth = ranking, depth
+        self.ranking = ranking
         self.queries, self.candidates = directory.queries(split), directory.candidates(split)
         self.tasks = directory.tasks
         self.shorten = shorten
         self.query_row = self._rows(base_query_ids(ranking.query_ids), self.queries, file)
         self.task = np.asarray(self.queries.task)[self.query_row]
-        self.counts = np.minimum(lengths(ranking), depth) * self._is_wanted(tasks, file)
-        if part is not None:
-            others = np.setdiff1d(self.asked, part.of(self.asked))
-            self.counts[others] = 0
+        self.counts = np.minimum(lengths(ranking), depth) * self._is_wanted(tasks, part, file)
         first = ranking.offsets[:-1]
         taken = np.concatenate([np.arange(s, s + n) for s, n in zip(first, self.counts, strict=True)])
         wanted = np.unique(ranking.document[taken])
@@ -129,14 +125,20 @@ class Asking:
             return document
         return replace(document, text=self.shorten(document.text))
 
-    def _is_wanted(self, tasks: Sequence[str] | None, file: Path) -> np.ndarray:
+    def _is_wanted(self, tasks: Sequence[str] | None, part: tuple[int, int] | None, file: Path) -> np.ndarray:
         """Return which queries [queries] bool are asked about."""
-        if tasks is None:
-            return np.ones(len(self.task), dtype=bool)
-        codes = [self.tasks.index(task_by_name(name, self.tasks)) for name in tasks]
-        wanted = np.isin(self.task, codes)
-        if not wanted.any():
-            raise InputError(f"has no query of {', '.join(tasks)}", file=file, fix="name tasks of its queries")
+        wanted = np.ones(len(self.task), dtype=bool)
+        if tasks is not None:
+            wanted = np.isin(self.task, [self.tasks.index(task_by_name(name, self.tasks)) for name in tasks])
+            if not wanted.any():
+                raise InputError(f"has no query of {', '.join(tasks)}", file=file, fix="name tasks of its queries")
+        if part is not None:
+            number, parts = part
+            own = np.flatnonzero(wanted)[number - 1 :: parts]
+            if not len(own):
+                problem = f"has {wanted.sum()} queries: part {number} of {parts} is empty"
+                raise InputError(problem, file=file, fix="take fewer parts")
+            wanted = np.isin(np.arange(len(wanted)), own)
         return wanted
 
     @staticmethod

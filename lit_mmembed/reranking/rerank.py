@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,14 +17,16 @@ from lit_mmembed.errors import InputError
 from lit_mmembed.files import file_hash
 from lit_mmembed.record import run_record
 from lit_mmembed.reranking.asking import Asked, Asking, Shorten
-from lit_mmembed.reranking.counting import counted, judged, warn_of_few
 from lit_mmembed.reranking.fusion import Fusion, Judged, choose, fusion_content
 from lit_mmembed.reranking.journal import NOTHING, Answered, Journal
-from lit_mmembed.reranking.parts import Part, part_path
-from lit_mmembed.reranking.reordering import answers_metadata, answers_path, reordered, write_answers
+from lit_mmembed.reranking.prompts import FALLBACKS
+from lit_mmembed.reranking.reordering import reordered
 from lit_mmembed.reranking.scorer import Scorer
-from lit_mmembed.retrieval.ranking import ranking_record, read_ranking, write_ranking
+from lit_mmembed.retrieval.ranking import ranking_record, read_ranking
 from lit_mmembed.types import Ranking
+
+COUNTS = ("queries", "queries_left", "queries_with_fewer", "documents", "cut", "fallbacks")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class Settings:
     """A document's text is cut to this; None: it is not."""
     tasks: tuple[str, ...] | None = None
     """Only queries of these tasks; what was retrieved for the others stays as it is. None: all."""
-    part: Part | None = None
-    """Only queries of this part of them, for one process of several; None: all."""
+    part: tuple[int, int] | None = None
+    """(I, N): only each N-th of these queries, from the I-th on (1 to N); None: all."""
 
 
 @dataclass(frozen=True)
@@ -83,24 +86,24 @@ def rerank(
     Args:
         settings: What is reranked.
         scorer: What answers.
-        out: The ranking to make, whose name the partial file has; `write_reranked` writes it.
+        out: The ranking to make, whose name the partial file has; `writing.write_reranked` writes it.
         shorten: Cuts documents' texts, see `asking.shortener`.
         progress: Called with the number of queries answered.
 
     Raises:
         InputError: a document twice for a query, ids that the data has not, a prompt that is too long.
     """
-    if made_path(out, settings.part).exists():
-        fix = "name a new ranking, or remove this one first"
-        raise InputError("exists already", file=made_path(out, settings.part), fix=fix)
+    if out.exists():
+        raise InputError("exists already", file=out, fix="name a new ranking, or remove this one first")
     ranking = read_ranking(settings.run)
     directory = DataDirectory(settings.data)
     asking = asking_about(settings, ranking, directory, shorten)
     places = asking.asked
-    if settings.part is None:
-        warn_of_few(asking, settings.run)
+    short = int((asking.counts[places] < settings.depth).sum())
+    if short == len(places):
+        log.warning("%s: no query has %d documents; those that are there are reranked", settings.run, settings.depth)
     what = {**settings_record(settings, directory), **scorer.record()}
-    journal = Journal(part_path(out, settings.part), what)
+    journal = Journal(out, what)
     try:
         progress(len(journal.done), total=len(places))
         for group in _passes(asking, scorer, places[len(journal.done) :], settings.batch_tokens):
@@ -108,10 +111,22 @@ def rerank(
             progress(len(group))
     finally:
         journal.close()
-    answers = _of_all(asking, journal.done)
-    about = {**what, **counted(asking, answers, directory), "devices": 1}
+    return reranked_of(settings, asking, of_all(asking, journal.done), directory, what=what, journal=journal)
+
+
+def reranked_of(
+    settings: Settings,
+    asking: Asking,
+    answers: list[Answered],
+    directory: DataDirectory,
+    *,
+    what: dict[str, Any],
+    journal: Journal | None,
+) -> Reranked:
+    """Return what came out, with its record: what was asked, and the counts of what had to be done otherwise."""
+    about = {**what, **_counts(asking, answers, directory, settings.depth)}
     record = {**run_record(), **ranking_record(settings.run), "reranking": about}
-    return Reranked(ranking, answers, record, judged(asking, answers, directory), journal)
+    return Reranked(asking.ranking, answers, record, judged(asking, answers, directory), journal)
 
 
 def asking_about(
@@ -122,58 +137,13 @@ def asking_about(
     return Asking(ranking, directory, settings.split, file=settings.run, shorten=shorten, **chosen)  # type: ignore[arg-type]
 
 
-def write_reranked(out: Path, reranked: Reranked, fusion: Fusion | None, chosen_in: str | None = None) -> None:
-    """Write OUT, the answers beside it, and remove the partial file."""
-    about = {**reranked.record["reranking"], "fusion": fusion_record(fusion, chosen_in)}
-    record = {**reranked.record, "reranking": about}
-    write_answers(answers_path(out), reranked.retrieved, reranked.answers, record)
-    write_ranking(out, reranked.ranking(fusion), record=record, trec=out.suffix == ".trec")
-    if reranked.journal:
-        reranked.journal.remove()
-
-
-def write_part(out: Path, reranked: Reranked, part: Part) -> None:
-    """Write the answers of a part, and remove its partial file."""
-    write_answers(made_path(out, part), reranked.retrieved, reranked.answers, reranked.record)
-    if reranked.journal:
-        reranked.journal.remove()
-
-
-def made_path(out: Path, part: Part | None) -> Path:
-    """Return what a reranking makes: OUT, or OUT.part2-of-4.answers.parquet."""
-    return out if part is None else answers_path(part_path(out, part))
-
-
-def fusion_record(fusion: Fusion | None, chosen_in: str | None) -> dict[str, Any] | None:
-    """Return what a run record keeps of the weight: where it was chosen, its file's hash."""
-    return {**asdict(fusion), "file_hash": chosen_in} if fusion else None
-
-
-def is_made_of(out: Path, what: dict[str, Any], fusion: dict[str, Any] | None) -> bool:
-    """Return whether a ranking was made of these settings, this model and this weight, as its answers say.
-
-    Args:
-        out: The ranking, or the answers of a part of one.
-        what: `settings_record` with the scorer's record, or `again.answers_record`.
-        fusion: `fusion_record`, or as much of it as is known; None for P(True) alone.
-    """
-    path = out if "part" in what else answers_path(out)
-    found = answers_metadata(path).get("reranking", {}) if path.exists() else {}
-    wanted = json.loads(json.dumps(what, default=str))
-    weight = found.get("fusion")
-    same_weight = weight is None if fusion is None else weight is not None and fusion.items() <= weight.items()
-    return same_weight and all(found.get(name) == value for name, value in wanted.items())
-
-
 def settings_record(settings: Settings, directory: DataDirectory) -> dict[str, Any]:
     """Return what a run record keeps of the settings, files by their hashes."""
     asked = {name: value for name, value in asdict(settings).items() if name not in ("run", "data")}
-    if settings.part is None:  # as before there were parts: journals and rankings of then are still found
-        del asked["part"]
     return {**asked, "run_hash": file_hash(settings.run), "data_hash": directory.hash}
 
 
-def _of_all(asking: Asking, done: list[Answered]) -> list[Answered]:
+def of_all(asking: Asking, done: list[Answered]) -> list[Answered]:
     """Put empty answers between those that there are, for the queries that were not asked about."""
     answers = [NOTHING] * len(asking)
     for place, answered in zip(asking.asked, done, strict=True):
@@ -210,3 +180,32 @@ def _answered(group: list[tuple[int, Asked, Any]], scorer: Scorer) -> list[Answe
         back = np.argsort(asked.place)
         answers.append(Answered(np.asarray(margins, dtype=np.float32)[back], asked.fallback[back], asked.cut[back]))
     return answers
+
+
+def _counts(asking: Asking, answers: list[Answered], directory: DataDirectory, depth: int) -> dict[str, Any]:
+    """Count queries, documents, texts that were cut and fallbacks by task: what `COUNTS` names."""
+    by_task: dict[str, Counter[str]] = {}
+    for place in asking.asked:
+        code, answered = asking.task[place], answers[place]
+        counter = by_task.setdefault(directory.tasks[int(code)].name, Counter())
+        counter.update({name: int((answered.fallback == 1 + i).sum()) for i, name in enumerate(FALLBACKS)})
+    places = asking.asked
+    return {
+        "queries": len(places),
+        "queries_left": len(asking) - len(places),
+        "queries_with_fewer": int((asking.counts[places] < depth).sum()),
+        "documents": int(asking.counts.sum()),
+        "cut": int(sum(answered.cut.sum() for answered in answers)),
+        "fallbacks": {task: dict(counter) for task, counter in sorted(by_task.items())},
+    }
+
+
+def judged(asking: Asking, answers: list[Answered], directory: DataDirectory) -> list[Judged]:
+    """Return what a weight is chosen by: the scores and labels of each query's documents."""
+    found = []
+    for place in asking.asked:
+        task, answered = directory.tasks[int(asking.task[place])], answers[place]
+        first = int(asking.ranking.offsets[place])
+        scores = asking.ranking.score[first : first + len(answered.margins)]
+        found.append(Judged(task.name, task.cutoff, scores, answered.margins, asking.relevant(place)))
+    return found

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lit_mmembed.cli.rerank_parts import PARENT
 from lit_mmembed.retrieval.ranking import ranking_record
 from tests.cli.test_rerank import by_query, command, llava, made_run, reranked, run
 from tests.encoders.initial_folders import checkpoint
-from tests.tiny import Tiny, done, mmembed, rows
+from tests.tiny import ROOT, Tiny, done, mmembed, rows
 
 __all__ = ["llava", "reranked", "run"]
 
@@ -74,6 +78,17 @@ def test_a_process_that_fails_ends_the_others_and_the_next_call_goes_on(tiny, ru
     assert {q: [d for d, _ in f] for q, f in by_query(out).items()} == {
         q: [d for d, _ in f] for q, f in by_query(reranked).items()
     }
+
+
+def test_a_process_ends_when_who_started_it_is_gone(tiny, run, llava, tmp_path):
+    words = command(tiny, run, tmp_path / "out.parquet", "--model", llava, "--part", "1/2", "--device", "cpu")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    environment = {**os.environ, PARENT: str(gone.pid)}
+    ran = subprocess.run(
+        [sys.executable, "-m", "lit_mmembed", *map(str, words)], env=environment, check=False, cwd=ROOT
+    )
+    assert ran.returncode == 1 and not part_files(tmp_path / "out.parquet", 2)[0].exists()
 
 
 def test_what_does_not_make_a_whole_is_refused(tiny, run, llava, parts, tmp_path):
