@@ -108,6 +108,25 @@ def test_evaluations_on_text_sets_are_rows_of_their_own(folder, tmp_path):
     assert found.answers(model="M_hard", set="texts").file.parent.name == "texts"
 
 
+def test_reranked_rankings_are_rows_of_their_own(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "run")
+    for seed in SEEDS:
+        stage = tmp_path / f"run/seed{seed}/with_instructions/evaluate_M_hard"
+        other = shutil.copytree(stage, stage.with_name("reranked"))
+        content = json.loads((other / "stage.json").read_text())
+        content["labels"]["reranker"], content["name"] = "trained", "reranked"
+        (other / "stage.json").write_text(json.dumps(content))
+    found = Results(tmp_path / "run")
+    asked = {"model": "M_hard", "instructions": "with"}
+    rows = found.means(**asked, metric="hit", k=5, pool="global", task=TASK.name)
+    assert [(row["set"], row["reranker"], row["seeds"]) for row in rows] == [
+        ("main", "", 3),
+        ("reranked", "trained", 3),
+    ]
+    assert found.answers(**asked).file.parent.name == "evaluate_M_hard"
+    assert found.answers(**asked, set="reranked").file.parent.name == "reranked"
+
+
 def test_the_table_of_a_report_reads_back_as_the_same_rows(folder, results, tmp_path):
     report(folder, tmp_path)
     recorded = recorded_scores(tmp_path / "scores.csv")

@@ -41,7 +41,8 @@ class Results:
 
     Labels such as `model="M_hard"` choose among what is there: those of the recipe, and `seed`, `variant` and `stage`.
     Where one thing is asked for (a ranking, a model) and the labels leave several seeds, it is the lowest seed's, and
-    of the run's own benchmark unless `set="texts"` asks for its text-to-text sets.
+    of the run's own benchmark as it was retrieved, unless `set="texts"` asks for its text-to-text sets or
+    `set="reranked"` for reranked rankings.
 
     Args:
         folder: The run folder, such as runs/emoji_clip_sf_study.
@@ -195,7 +196,7 @@ class Results:
         return Store(folder / "queries"), Store(folder / "candidates")
 
     def _evaluation(self, wanted: Mapping[str, Any]) -> Evaluation:
-        evaluations = (*self._run.evaluations, *self._run.texts)
+        evaluations = self._run.everything
         asked = {"set": MAIN, **wanted}
         fitting = select([{**labels_of_evaluation(e), "place": e.stage.place} for e in evaluations], **asked)
         places = {row["place"] for row in fitting}

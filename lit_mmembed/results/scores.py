@@ -9,6 +9,7 @@ from typing import Any
 
 from lit_mmembed.errors import InputError
 from lit_mmembed.evaluation.report.collect import Evaluation, Run, Stage
+from lit_mmembed.evaluation.report.stage import NOT_RERANKED, RERANKED
 from lit_mmembed.evaluation.report.summary import Summary, difference
 
 Row = dict[str, Any]
@@ -24,12 +25,13 @@ def score_rows(run: Run) -> list[Row]:
     """Every number of a run, in the order of the report's tables.
 
     Columns: the recipe's labels, `model`, `encoder`, `instructions`, `variant`, `seed`, `split`, `stage`; `set`:
-    "texts" for evaluations on text-to-text sets beside the run's own benchmark, else "main"; `task`, `dataset`,
-    `pool`, `metric`, `k`; `value` (a share, 0 to 1), `low` and `high` (95 % interval over queries, or None) and `n`
-    (queries).
+    "texts" for evaluations on text-to-text sets beside the run's own benchmark, "circo" for CIRCO's protocol,
+    "reranked" for rankings that a reranker has ordered, else "main"; `reranker` ("" outside a reranking study, "none"
+    for what was reranked); `task`, `dataset`, `pool`, `metric`, `k`; `value` (a share, 0 to 1), `low` and `high` (95 %
+    interval over queries, or None) and `n` (queries).
     """
     rows = []
-    for evaluation in (*run.evaluations, *run.texts):
+    for evaluation in run.everything:
         labels = labels_of_evaluation(evaluation)
         labels["split"] = str(evaluation.stage.arguments.get("split", ""))
         for s in evaluation.scores:
@@ -45,8 +47,10 @@ def labels_of(stage: Stage) -> Row:
 
 def labels_of_evaluation(evaluation: Evaluation) -> Row:
     """What tells an evaluation from others: also which of the run's benchmarks it is on."""
-    of_set = {"set": evaluation.stage.labels.get("set", MAIN)}
-    return {**labels_of(evaluation.stage), **evaluation.system._asdict(), **of_set}
+    reranker = evaluation.stage.reranker
+    of_set = evaluation.stage.labels.get("set") or (MAIN if reranker in ("", NOT_RERANKED) else RERANKED)
+    own = {"set": of_set, "reranker": reranker}
+    return {**labels_of(evaluation.stage), **evaluation.system._asdict(), **own}
 
 
 def recorded_scores(path: str | Path) -> list[Row]:
