@@ -92,15 +92,20 @@ def test_a_seed_that_only_one_of_two_systems_has_is_not_compared(tmp_path):
     assert {row["seeds"] for row in differences(rows, {"model": "M_hard"}, {"model": "M_rand"})} == {2}
 
 
-def test_evaluations_on_text_sets_are_rows_of_their_own(folder, tmp_path):
-    shutil.copytree(folder, tmp_path / "run")
+def with_more(folder, copy, name, **labels):
+    """A copy of a run folder in which M_hard's evaluations are there twice, once with other labels."""
+    shutil.copytree(folder, copy)
     for seed in SEEDS:
-        stage = tmp_path / f"run/seed{seed}/with_instructions/evaluate_M_hard"
-        texts = shutil.copytree(stage, stage.with_name("texts"))
-        content = json.loads((texts / "stage.json").read_text())
-        content["labels"]["set"], content["name"] = "texts", "texts"
-        (texts / "stage.json").write_text(json.dumps(content))
-    found = Results(tmp_path / "run")
+        stage = copy / f"seed{seed}/with_instructions/evaluate_M_hard"
+        other = shutil.copytree(stage, stage.with_name(name))
+        content = json.loads((other / "stage.json").read_text())
+        content["name"], content["labels"] = name, {**content["labels"], **labels}
+        (other / "stage.json").write_text(json.dumps(content))
+    return copy
+
+
+def test_evaluations_on_text_sets_are_rows_of_their_own(folder, tmp_path):
+    found = Results(with_more(folder, tmp_path / "run", "texts", set="texts"))
     assert found.systems == Results(folder).systems
     rows = found.means(model="M_hard", instructions="with", metric="hit", k=5, pool="global", task=TASK.name)
     assert [(row["set"], row["seeds"]) for row in rows] == [("main", 3), ("texts", 3)]
@@ -109,14 +114,7 @@ def test_evaluations_on_text_sets_are_rows_of_their_own(folder, tmp_path):
 
 
 def test_reranked_rankings_are_rows_of_their_own(folder, tmp_path):
-    shutil.copytree(folder, tmp_path / "run")
-    for seed in SEEDS:
-        stage = tmp_path / f"run/seed{seed}/with_instructions/evaluate_M_hard"
-        other = shutil.copytree(stage, stage.with_name("reranked"))
-        content = json.loads((other / "stage.json").read_text())
-        content["labels"]["reranker"], content["name"] = "trained", "reranked"
-        (other / "stage.json").write_text(json.dumps(content))
-    found = Results(tmp_path / "run")
+    found = Results(with_more(folder, tmp_path / "run", "reranked", reranker="trained"))
     asked = {"model": "M_hard", "instructions": "with"}
     rows = found.means(**asked, metric="hit", k=5, pool="global", task=TASK.name)
     assert [(row["set"], row["reranker"], row["seeds"]) for row in rows] == [
