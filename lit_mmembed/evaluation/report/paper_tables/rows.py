@@ -87,10 +87,8 @@ def average_line(name: str, cells: Sequence[PaperCell]) -> PaperLine:
 
 
 def notes_of(rows: Rows) -> list[str]:
-    """What has to be said of rows: another benchmark; fewer queries than M-BEIR's test split has."""
-    if not rows.are_mbeir:
-        return [OTHER_BENCHMARK]
-    return []
+    """What has to be said of rows of another benchmark."""
+    return [] if rows.are_mbeir else [OTHER_BENCHMARK]
 
 
 def short_of(rows: Rows) -> list[str]:
