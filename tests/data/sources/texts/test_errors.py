@@ -113,7 +113,7 @@ FILES = [
     ("rows.jsonl.gz", b"no archive", "rows.jsonl.gz: cannot be read: Not a gzipped file"),
     (
         "rows.jsonl.gz",
-        gzip.compress(b'["Q?", "A."]\n' * 99)[:30],
+        gzip.compress(b'["Q?", "A."]\n' * 99, mtime=0)[:30],
         "rows.jsonl.gz: cannot be read: Compressed file ended",
     ),
     ("rows.parquet", b"no table", "rows.parquet: is not a readable Parquet file"),
