@@ -6,7 +6,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import lightning
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,13 +13,14 @@ from torch.nn import functional as F
 from lit_mmembed.data.generation import KINDS
 from lit_mmembed.data.generation_data import GenerationData
 from lit_mmembed.encoders.generation import GenerationPreprocess, Generator
+from lit_mmembed.training.lean_checkpoint import LeanCheckpoint
 from lit_mmembed.training.optimization import Optimization
 from lit_mmembed.types import Features
 
 CAPTION, JUDGEMENT = KINDS.index("caption"), KINDS.index("judgement")
 
 
-class GenerationModule(lightning.LightningModule):
+class GenerationModule(LeanCheckpoint):
     """A LLaVA-Next checkpoint trained to write captions, passages and True or False.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lit_mmembed.training.plan import ADAM
+from lit_mmembed.training.plan import ADAM, SHARDED
 from lit_mmembed.training.planned_encoder import FULL, HALF, PlannedEncoder
 
 ROW = 6
@@ -12,7 +12,7 @@ RANKED = 7
 MINED = 7.5
 """Of `negatives.parquet`, a row."""
 SMALL = 1 << 16
-"""Of the JSON files, logs and configurations of a stage, about."""
+"""Of the JSON files, logs and configurations of a stage, or of all that is not weights in a resume point, about."""
 TAR_MEMBER = 512 + 256
 """Of a member of a shard beside its content: its header, and half a block of padding."""
 INDEXED = 60
@@ -34,10 +34,10 @@ def own_weights(encoder: PlannedEncoder) -> float:
     return sum(encoder.parts[name].parameters * FULL for name in encoder.own)
 
 
-def resume_point(encoder: PlannedEncoder) -> float:
-    """Bytes of `resume.ckpt`: all weights, also those that are frozen, and two moments of each that is trained."""
+def resume_point(encoder: PlannedEncoder, strategy: str = "auto") -> float:
+    """Bytes of `resume.ckpt`: what is trained in fp32 and its two moments; all weights where a strategy writes them."""
     trained = sum(encoder.parts[name].parameters for name in encoder.trained)
-    return whole_weights(encoder) + ADAM * trained
+    return (whole_weights(encoder) if strategy in SHARDED else FULL * trained) + ADAM * trained + SMALL
 
 
 def store(rows: float, dimension: int, value_bytes: int = HALF) -> float:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,12 +17,13 @@ from lit_mmembed.encoders.generation import WEIGHTS
 from lit_mmembed.encoders.mllm_backbone import DType
 from lit_mmembed.reranking.llava import LlavaPrompts, LlavaReranker
 from lit_mmembed.reranking.prompts import TemplateName
+from lit_mmembed.training.lean_checkpoint import LeanCheckpoint
 from lit_mmembed.training.optimization import Optimization
 
 Objective = Literal["listwise", "pointwise"]
 
 
-class RerankerModule(lightning.LightningModule):
+class RerankerModule(LeanCheckpoint):
     """A LLaVA-Next checkpoint trained to answer True for a query's positive and False for its negatives.
 
     The output head stays as it is. A list is one pass, the shared prefix once, as when reranking.

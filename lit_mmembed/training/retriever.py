@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-import lightning
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,13 +16,14 @@ from lit_mmembed.losses.gather import gather_without_gradient
 from lit_mmembed.losses.info_nce import InfoNCE
 from lit_mmembed.training.cached_step import cached_loss
 from lit_mmembed.training.contrastive import contrastive_loss
+from lit_mmembed.training.lean_checkpoint import LeanCheckpoint
 from lit_mmembed.training.optimization import Optimization
 from lit_mmembed.training.sharding import is_sharded, refuse_under_deepspeed, shard_encoder
 from lit_mmembed.training.validation import Collected, best_rows, retrieval_scores
 from lit_mmembed.types import Batch, EncodeBatch
 
 
-class RetrieverModule(lightning.LightningModule):
+class RetrieverModule(LeanCheckpoint):
     """A bi-encoder trained by InfoNCE over all positives and negatives of the global batch (Eq. 1).
 
     Args:

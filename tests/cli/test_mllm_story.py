@@ -80,6 +80,19 @@ def test_only_what_is_trained_is_saved(story):
     assert json.loads((folder / "rand/model/encoder.json").read_text())["base"]
 
 
+def test_a_resume_point_holds_what_is_trained_alone(story):
+    _, folder = story
+    kept = torch.load(folder / "rand/resume.ckpt", weights_only=True)
+    exported = load_file(folder / "rand/model/weights.safetensors")
+    weights = {
+        name.removeprefix("encoder."): w for name, w in kept["state_dict"].items() if name.startswith("encoder.")
+    }
+    assert weights.keys() >= exported.keys()
+    assert all(torch.equal(weights[name], exported[name]) for name in exported)
+    assert all(".lora_" in name or "multi_modal_projector" in name for name in weights)
+    assert any("vision_tower" in name for name in kept["frozen_weights"])
+
+
 def test_m_hard_trains_on_what_m_rand_mined_and_is_evaluated(story, tiny):
     name, folder = story
     negatives = rows(folder / "rand/negatives.parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lit_mmembed.data.negatives import MinedNegatives
 from lit_mmembed.encoders.adapters import Lora
 from lit_mmembed.reranking.lists import QuestionLists
 from lit_mmembed.reranking.llava import LlavaReranker
+from lit_mmembed.training.lean_checkpoint import frozen_weights
 from lit_mmembed.training.reranker import RerankerModule
 from tests.encoders.initial_folders import checkpoint
 from tests.encoders.small_mllm import llava_folder
@@ -23,7 +25,7 @@ from tests.tiny import ROOT, Tiny, done, json_lines, mmembed, rows
 from tests.training.callbacks import Stopped
 
 
-def fit(tiny: Tiny, llava: Path, folder: Path, *flags: str, steps: int = 6) -> Path:
+def fit_command(tiny: Tiny, llava: Path, folder: Path, *flags: str, steps: int = 6) -> list[object]:
     settings = {
         "data.path": tiny.data,
         "data.batch_size": 4,
@@ -37,7 +39,11 @@ def fit(tiny: Tiny, llava: Path, folder: Path, *flags: str, steps: int = 6) -> P
         "folder": folder,
     }
     given = [f"--{name}={value}" for name, value in settings.items()]
-    done("fit-reranker", "-c", ROOT / "experiments/emoji_beir/reranker.yaml", *given, *flags)
+    return ["fit-reranker", "-c", ROOT / "experiments/emoji_beir/reranker.yaml", *given, *flags]
+
+
+def fit(tiny: Tiny, llava: Path, folder: Path, *flags: str, steps: int = 6) -> Path:
+    done(*fit_command(tiny, llava, folder, *flags, steps=steps))
     return folder
 
 
@@ -90,6 +96,43 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one_to_the_bit(tiny, tiny_run, 
     fit(tiny, llava, folder, negatives, f"--ckpt_path={folder / 'resume.ckpt'}")
     ours, theirs = weights(folder / "model"), weights(run / "model")
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_resume_point_with_all_weights_is_taken_too(tiny, tiny_run, run, llava, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    kept = torch.load(folder / "resume.ckpt", weights_only=True)
+    module = RerankerModule(llava, lora=Lora(r=8, alpha=64), projector="trained")
+    missing = {name: w for name, w in module.state_dict().items() if name not in kept["state_dict"]}
+    assert missing.keys() == kept.pop("frozen_weights").keys() == frozen_weights(module).keys()
+    torch.save({**kept, "state_dict": {**kept["state_dict"], **missing}}, folder / "resume.ckpt")
+    shutil.rmtree(folder / "model")
+    negatives = f"--data.negatives={tiny_run / 'negatives.parquet'}"
+    fit(tiny, llava, folder, negatives, f"--ckpt_path={folder / 'resume.ckpt'}")
+    ours, theirs = weights(folder / "model"), weights(run / "model")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        ({"checkpoint": "other"}, "has other values"),
+        ({"projector": "frozen"}, "is frozen now"),
+        ({"lora": "null"}, "is trained now"),
+    ],
+)
+def test_a_run_does_not_go_on_beside_other_frozen_weights(
+    tiny, tiny_run, run, llava, tmp_path, tmp_path_factory, flags, problem
+):
+    folder = shutil.copytree(run, tmp_path / "run")
+    before = (folder / "resume.ckpt").read_bytes()
+    given = {"checkpoint": llava, **flags}
+    if flags.get("checkpoint"):
+        given["checkpoint"] = checkpoint("llava_next", tmp_path_factory.mktemp("other"), seed=3)
+    command = fit_command(tiny, llava, folder, f"--data.negatives={tiny_run / 'negatives.parquet'}", steps=9)
+    ran = mmembed(*command, f"--ckpt_path={folder / 'resume.ckpt'}", *(f"--model.{k}={v}" for k, v in given.items()))
+    assert ran.status == 2 and ran.err.splitlines()[-1].startswith(f"mmembed: error: {folder / 'resume.ckpt'}: the wei")
+    assert f"{problem}, not as when this run began (fix: " in ran.err
+    assert (folder / "resume.ckpt").read_bytes() == before
 
 
 @pytest.mark.parametrize("objective", ["listwise", "pointwise"])

@@ -34,7 +34,7 @@ def fit(stage: Stage, context: Context) -> Work:
     every = int((config.get("trainer") or {}).get("log_every_n_steps") or 50)
     disk = {
         "model": plan_disk.own_weights(planned.encoder) + plan_disk.SMALL,
-        "resume.ckpt": plan_disk.resume_point(planned.encoder) if steps else 0.0,
+        "resume.ckpt": plan_disk.resume_point(planned.encoder, planned.settings.strategy) if steps else 0.0,
         "log": steps / every * LOGGED + plan_disk.SMALL,
     }
     scratch = 0.0
@@ -102,7 +102,7 @@ def fit_reranker(stage: Stage, context: Context) -> Work:
     trained = trained_weights(asked, lora=lora, projector=model.get("projector") == "trained")
     machine = context.machine(trainer.get("devices"))
     span = computing(flops * lists * steps, machine, "32-true" if asked.value_bytes == FULL else "16")
-    resume = asked.size + trained * (FULL - asked.value_bytes + plan_disk.ADAM)
+    resume = trained * (FULL + plan_disk.ADAM) + plan_disk.SMALL
     return Work(
         {"training": span} if steps else {},
         {"model": asked.size, "resume.ckpt": resume if steps else 0.0, "log": plan_disk.SMALL},
