@@ -23,11 +23,13 @@ the report, also in a recipe that adds stages to its base.
 
 A stage is run again when its command, its arguments, its configuration files or a stage that it reads have changed.
 What another run folder in OUT has of it is taken over in place of running it: reuse.py.
+Several may run at once, as one for each seed: a stage is run by one of them, the others wait for it: locking.py.
 Killed at any point, the same command goes on: files of finished parts are kept, `fit` resumes from its `resume.ckpt`.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -38,9 +40,10 @@ from typing import Any
 from lit_mmembed.cli.composing import recipes_of
 from lit_mmembed.cli.execution import execute
 from lit_mmembed.cli.loading import changed, load
+from lit_mmembed.cli.locking import in_turn
 from lit_mmembed.cli.resolving import Stage, resolve
 from lit_mmembed.cli.reuse import DONE, STARTED, Finished
-from lit_mmembed.files import read_json, write_json
+from lit_mmembed.files import PARTIAL, read_json, write_json
 from lit_mmembed.record import run_record
 
 __all__ = ["Stage", "changed", "load", "resolve", "run"]
@@ -83,21 +86,40 @@ def _run_stages(stages: dict[str, Stage], seed: int, finished: Finished | None) 
     """Run what is not done of one recipe, or take it over from the finished stages of other run folders."""
     for number, stage in enumerate(stages.values(), 1):
         title = f"[{number}/{len(stages)}] {stage.name} ({stage.command})"
-        if _is_done(stage, taken_over=finished is not None):
-            _relabel(stage)
-            print(f"{title}: done before", flush=True)
-            continue
-        other = finished.take_over(stage.fingerprint, stage.folder) if finished and not stage.always else None
-        if other:
-            _write_mark(stage, stages, record=other.record, reused_from=other.place)
-            print(f"{title}: reused from {other.place}", flush=True)
-            continue
-        print(f"{title} -> {stage.folder}", flush=True)
-        began = time.monotonic()
-        with _folder_of(stage):
-            execute(stage.command, stage.arguments, config=stage.config, folder=stage.folder, seed=seed)
-        _write_mark(stage, stages, record=run_record(seed=seed))
-        print(f"{title}: {time.monotonic() - began:.0f} s", flush=True)
+        with _turn_of(stage, title):
+            _run_stage(stage, title, stages, seed=seed, finished=finished)
+
+
+def _run_stage(stage: Stage, title: str, stages: dict[str, Stage], *, seed: int, finished: Finished | None) -> None:
+    if _is_done(stage, taken_over=finished is not None):
+        _relabel(stage)
+        print(f"{title}: done before", flush=True)
+        return
+    other = finished.take_over(stage.fingerprint, stage.folder) if finished and not stage.always else None
+    if other:
+        _write_mark(stage, stages, record=other.record, reused_from=other.place)
+        print(f"{title}: reused from {other.place}", flush=True)
+        return
+    print(f"{title} -> {stage.folder}", flush=True)
+    began = time.monotonic()
+    with _folder_of(stage):
+        execute(stage.command, stage.arguments, config=stage.config, folder=stage.folder, seed=seed)
+    _write_mark(stage, stages, record=run_record(seed=seed))
+    print(f"{title}: {time.monotonic() - began:.0f} s", flush=True)
+
+
+@contextmanager
+def _turn_of(stage: Stage, title: str) -> Iterator[None]:
+    """Hold a stage's lock: other seeds run at the same time, and some stages are theirs too.
+
+    Half copies of it that killed runs left are removed.
+    """
+    beside, name = stage.folder.parent, stage.folder.name
+    with in_turn(beside / f".{name}.lock", lambda who: print(f"{title}: waits for {who}", flush=True)):
+        for left in beside.iterdir():
+            if re.fullmatch(rf"{re.escape(name)}\.\d+{re.escape(PARTIAL)}", left.name):
+                shutil.rmtree(left)
+        yield
 
 
 def _is_done(stage: Stage, *, taken_over: bool) -> bool:

@@ -120,6 +120,7 @@ def test_killed_at_any_file_half_a_copy_is_not_done_and_the_next_run_has_all(exe
     run(tmp_path, "second")
     assert executed == ["second/seed0/main/last"]
     assert (stage.folder / "resume.ckpt").exists() and (stage.folder / "model/weights.safetensors").exists()
+    assert not list((tmp_path / "runs").glob("**/rand.*.partial")), "half a copy is removed"
 
 
 def test_a_folder_that_is_removed_meanwhile_is_not_taken(executed, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lit_mmembed.cli.locking import locked
 from lit_mmembed.cli.sweep import runner
 from lit_mmembed.cli.sweep.definition import load_sweep
 from lit_mmembed.cli.sweep.proposals import propose
@@ -146,7 +147,7 @@ def test_a_folder_of_another_sweep_is_refused(tmp_path):
 def test_a_second_sweep_in_the_same_folder_is_refused_while_the_first_runs(tmp_path):
     file = written(tmp_path, {"x": {"values": [1]}})
     with (
-        runner.locked(tmp_path / "out/lock", "another runs"),
+        locked(tmp_path / "out/lock", "another runs"),
         pytest.raises(InputError, match="another `mmembed sweep` runs"),
     ):
         swept(file)

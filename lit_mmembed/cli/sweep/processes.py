@@ -11,8 +11,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -89,18 +89,6 @@ def _end_orphan(lock: IO[str]) -> None:
                 with suppress(ProcessLookupError):
                     os.killpg(int(pid), signal.SIGKILL)
             time.sleep(0.1)
-
-
-@contextmanager
-def locked(path: Path, problem: str) -> Iterator[None]:
-    """Hold a file's lock; InputError with this problem where another process does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(problem, file=path.parent, fix="wait for it, or name another --out") from None
-        yield
 
 
 def resources(worker: int, workers: int) -> dict[str, str]:

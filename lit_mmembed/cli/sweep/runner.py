@@ -25,9 +25,10 @@ from typing import Any
 
 from lit_mmembed.cli.agent import SWEEPS
 from lit_mmembed.cli.execution import RESUMABLE, RESUME_FILE
+from lit_mmembed.cli.locking import locked
 from lit_mmembed.cli.sweep.checking import refuse_wrong_arguments
 from lit_mmembed.cli.sweep.definition import SweepFile, load_sweep, short, trial_arguments
-from lit_mmembed.cli.sweep.processes import Running, locked, resources, start
+from lit_mmembed.cli.sweep.processes import Running, resources, start
 from lit_mmembed.cli.sweep.proposals import propose, refuse_malformed
 from lit_mmembed.cli.sweep.summary import write_plots, write_tables
 from lit_mmembed.cli.sweep.trials import Trial, last_value, read_trials, write_trials
