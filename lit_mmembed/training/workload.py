@@ -7,7 +7,7 @@ the square of a length, is a little underestimated where lengths vary.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -128,6 +128,33 @@ def of_directory(path: Path, *, instructions: bool) -> Workload:
         f"{INSTRUCTION_TOKENS} tokens an instruction" if instructions else "no instructions",
     )
     return Workload(merged(queries), merged(documents), merged(pool), assumptions)
+
+
+def mixed(parts: Sequence[Workload], share: Sequence[float]) -> Workload:
+    """Training that draws from several sources; what is embedded is the first's.
+
+    Args:
+        parts: [S] the sources.
+        share: [S] of the training, that sums to 1. An epoch has as many queries as the sources with a share.
+    """
+    epoch = sum(part.epoch for part, one in zip(parts, share, strict=True) if one)
+    queries: list[Kind] = []
+    documents: list[Kind] = []
+    for part, one in zip(parts, share, strict=True):
+        factor = one * epoch / part.epoch if part.epoch else 0.0
+        queries += [kind.times(factor) for kind in part.queries]
+        documents += [kind.times(factor) for kind in part.documents]
+    assumptions = dict.fromkeys(text for part in parts for text in part.assumptions)
+    return Workload(merged(queries), merged(documents), parts[0].pool, tuple(assumptions))
+
+
+def limited(workload: Workload, query: int | None, candidate: int | None) -> Workload:
+    """Return the workload with no text of training longer than so many tokens; None is no limit."""
+    sides = []
+    for kinds, limit in ((workload.queries, query), (workload.documents, candidate)):
+        cut = (replace(kind, text_tokens=min(kind.text_tokens, limit)) for kind in kinds) if limit else kinds
+        sides.append(merged(cut))
+    return replace(workload, queries=sides[0], documents=sides[1])
 
 
 def merged(kinds: Iterable[Kind]) -> tuple[Kind, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ from lit_mmembed.errors import InputError
 from lit_mmembed.training.devices import device
 from lit_mmembed.training.planned_encoder import planned_encoder
 from lit_mmembed.training.planned_fit import Fit, Machine, Settings
-from lit_mmembed.training.workload import Workload, mbeir, of_directory
+from lit_mmembed.training.workload import Workload, limited, mbeir, mixed, of_directory
 
 Config = dict[str, Any]
+Where = Callable[[str | Path], Path]
+MANIFEST = "manifest.json"
+"""Where it lies, there is a data directory."""
 
 
 def merged_config(files: list[str], changes: Mapping[str, Any]) -> Config:
@@ -41,7 +44,14 @@ def merged_config(files: list[str], changes: Mapping[str, Any]) -> Config:
     return config
 
 
-def fit_of(config: Config, flags: argparse.Namespace, directory: Path | None, tasks: Sequence[str] = ()) -> Fit:
+def fit_of(
+    config: Config,
+    flags: argparse.Namespace,
+    directory: Path | None,
+    tasks: Sequence[str] = (),
+    *,
+    there: Where = Path,
+) -> Fit:
     """Return a fit, or what embeds.
 
     Args:
@@ -49,6 +59,7 @@ def fit_of(config: Config, flags: argparse.Namespace, directory: Path | None, ta
         flags: GPU, how many of them, and the share of their peak.
         directory: The data directory to count; None: M-BEIR as published.
         tasks: Only these rows of M-BEIR.
+        there: Where a path of the configuration is found now.
 
     Raises:
         InputError: no encoder, or one whose shapes are not known.
@@ -68,7 +79,7 @@ def fit_of(config: Config, flags: argparse.Namespace, directory: Path | None, ta
         encode_tokens=data.get("encode_tokens"),
     )
     machine = machine_of(flags, trainer.get("devices"))
-    return Fit(planned_encoder(model["encoder"]), _workload(data, directory, tasks), settings, machine)
+    return Fit(planned_encoder(model["encoder"]), _workload(data, directory, tasks, there), settings, machine)
 
 
 def machine_of(flags: argparse.Namespace, devices: Any = None) -> Machine:
@@ -82,13 +93,35 @@ def _limit(given: Any) -> Any:
     return given if given is not None and given >= 0 else None
 
 
-def _workload(data: Config, folder: Path | None, tasks: Sequence[str]) -> Workload:
+def _workload(data: Config, folder: Path | None, tasks: Sequence[str], there: Where) -> Workload:
     asked = str(data.get("prompts", "first")) != "none"
     workload = of_directory(folder, instructions=asked) if folder else mbeir(instructions=asked, tasks=tasks)
-    if data.get("mixture"):
-        assumed = "a step is as if all of it were of data.path: further sources of data.mixture are not counted"
-        return dataclasses.replace(workload, assumptions=(*workload.assumptions, assumed))
-    return workload
+    return _mixture(workload, data, there) if data.get("mixture") else workload
+
+
+def _mixture(workload: Workload, data: Config, there: Where) -> Workload:
+    """Return what a mixture trains on; where a source is not there yet, as if all were of data.path."""
+    from lit_mmembed.data.mixture import MixedSource, Mixture, shares
+
+    given = data["mixture"]
+    try:
+        listed = [MixedSource(**{**source, "path": there(source["path"])}) for source in given.get("sources") or ()]
+        mixture = Mixture(**{**given, "sources": listed})
+    except (KeyError, TypeError) as wrong:
+        raise InputError(f"data.mixture: {wrong}", fix="see `mmembed fit --help`") from None
+    for source in listed:
+        if not (source.path / MANIFEST).exists():
+            assumed = f"a step is as if all of it were of data.path: data.mixture's {source.path} is not there yet"
+            return dataclasses.replace(workload, assumptions=(*workload.assumptions, assumed))
+    parts = [limited(workload, mixture.query_length, mixture.candidate_length)]
+    for source in listed:
+        asked = str(source.prompts or data.get("prompts", "first")) != "none"
+        part = of_directory(source.path, instructions=asked)
+        parts.append(limited(part, source.query_length, source.candidate_length))
+    share = shares(mixture, [round(part.epoch) for part in parts]).tolist()
+    told = ", ".join(f"{one:.0%} of {source.path}" for one, source in zip(share[1:], listed, strict=True))
+    whole = mixed(parts, share)
+    return dataclasses.replace(whole, assumptions=(*whole.assumptions, f"training draws {told}"))
 
 
 def _strategy(given: Any) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lit_mmembed.cli.planning.configs import Config, machine_of, merged_config
+from lit_mmembed.cli.planning.configs import MANIFEST, Config, machine_of, merged_config
 from lit_mmembed.cli.resolving import Stage
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import read_json
@@ -16,7 +16,7 @@ from lit_mmembed.training.planned_encoder import PlannedEncoder, planned_encoder
 from lit_mmembed.training.planned_fit import Machine
 from lit_mmembed.training.splits import Split, circo_split, directory_split, mbeir_split
 
-MANIFEST, DESCRIPTION = "manifest.json", "encoder.json"
+DESCRIPTION = "encoder.json"
 PACKAGE = "lit_mmembed.encoders"
 
 

@@ -27,7 +27,7 @@ def fit(stage: Stage, context: Context) -> Work:
     """Training; mining behind it; the model folder, the resume point, the log."""
     config = context.config(stage)
     source = _source(config, context)
-    planned = fit_of(config, context.flags, source.path, source.tasks)
+    planned = fit_of(config, context.flags, source.path, source.tasks, there=context.there)
     summary = fit_summary(planned)
     steps = run_time(planned)["steps"]
     time = {"training": computing(step_flops(planned)["executed"] * steps, planned.machine, planned.precision)}
@@ -57,7 +57,7 @@ def predict(stage: Stage, context: Context) -> Work:
     """Embedding of a split, or of one side of it."""
     config = context.config(stage)
     source = _source(config, context)
-    planned = fit_of(config, context.flags, source.path, source.tasks)
+    planned = fit_of(config, context.flags, source.path, source.tasks, there=context.there)
     asked = str((config.get("data") or {}).get("predict", "test"))
     side, _, name = asked.rpartition("/")
     split = source.split(name)
