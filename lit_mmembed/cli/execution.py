@@ -10,6 +10,7 @@ from typing import Any
 
 from lit_mmembed.cli import stages
 from lit_mmembed.cli.commands import LIGHTNING
+from lit_mmembed.cli.locking import HELD
 from lit_mmembed.errors import InputError
 
 RESUME_FILE = "resume.ckpt"
@@ -67,7 +68,8 @@ def _run_lightning(flags: list[str]) -> None:
     import torch
 
     if torch.cuda.is_available():  # a process of its own: several devices, and the memory is given back
-        status = subprocess.run([sys.executable, "-m", "lit_mmembed", *flags], check=False).returncode
+        command = [sys.executable, "-m", "lit_mmembed", *flags]
+        status = subprocess.run(command, check=False, pass_fds=HELD).returncode
         if status:
             raise InputError(f"`mmembed {flags[0]}` ended with status {status}", fix="see what it printed")
         return

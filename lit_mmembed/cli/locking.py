@@ -11,6 +11,9 @@ from pathlib import Path
 
 from lit_mmembed.errors import InputError
 
+HELD: set[int] = set()
+"""Descriptors of the locks that `in_turn` holds: a process that gets them keeps the locks if this one is killed."""
+
 
 @contextmanager
 def locked(path: Path, problem: str) -> Iterator[None]:
@@ -52,7 +55,9 @@ def in_turn(path: Path, say: Callable[[str], None]) -> Iterator[None]:
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         stream.flush()
+        HELD.add(stream.fileno())
         try:
             yield
         finally:
+            HELD.discard(stream.fileno())
             fcntl.flock(stream, fcntl.LOCK_UN)  # closing is not enough: workers that were forked meanwhile have it too

@@ -93,6 +93,37 @@ def test_a_killed_process_keeps_nobody_waiting(tmp_path):
     assert asked[0].startswith(f"process {holder.pid} on ")
 
 
+def test_what_a_killed_run_had_started_is_waited_for(tmp_path, monkeypatch):
+    """On a GPU a fit is a process of its own, which lives on when `mmembed run` alone is killed."""
+    program = tmp_path / "fit"
+    program.write_text(f"#!{sys.executable}\nimport os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n")
+    program.chmod(0o755)
+    run = f"""
+import sys, torch
+from pathlib import Path
+from lit_mmembed.cli import execution
+from lit_mmembed.cli.locking import in_turn
+torch.cuda.is_available = lambda: True
+sys.executable = {str(program)!r}
+with in_turn(Path({str(tmp_path / "lock")!r}), print):
+    execution.execute("fit", {{}}, config=[], folder=Path("."), seed=0)
+"""
+    runner = subprocess.Popen([sys.executable, "-c", run], stdout=subprocess.PIPE, text=True)
+    assert runner.stdout is not None
+    orphan = int(runner.stdout.readline())
+    runner.kill()
+    runner.wait()
+    asked: list[str] = []
+
+    def end(who: str) -> None:
+        asked.append(who)
+        os.kill(orphan, signal.SIGKILL)
+
+    with in_turn(tmp_path / "lock", end):
+        pass
+    assert asked[0].startswith(f"process {runner.pid} on ")
+
+
 def test_a_forked_worker_that_lives_on_keeps_nobody_waiting(tmp_path):
     read, write = os.pipe()
     with in_turn(tmp_path / "lock", print):
