@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from lit_mmembed.data.directory import (
 )
 from lit_mmembed.data.reader import ShardReader
 from lit_mmembed.data.shards import MANIFEST_FILE, SCHEMA, SHARD_BYTES, ShardSetWriter
+from lit_mmembed.data.skipping import without_documents
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import atomic_folder, content_hash, file_hash, write_json
 from lit_mmembed.types import Sample, Task
@@ -77,9 +79,9 @@ def write_directory(
         parts = _Parts(folder, [task.name for task in tasks], on_bad_sample, shard_bytes)
         hashes = parts.write(items)
         readers = {part: ShardReader(folder / part) for part in sorted(hashes)}
-        side_files = _write_qrels(folder, qrels, readers, skipped=parts.skipped_ids)
+        side_files = _write_qrels(folder, qrels, readers, lost=parts.lost)
         side_files += _write_pools(folder, pools, readers, tasks)
-        side_files += _write_repeats(folder, repeats or {})
+        side_files += _write_repeats(folder, repeats or {}, readers)
         if instructions_tsv is not None:
             shutil.copyfile(instructions_tsv, folder / INSTRUCTIONS_FILE)
             side_files.append(INSTRUCTIONS_FILE)
@@ -105,7 +107,8 @@ class _Parts:
         self.on_bad_sample = on_bad_sample
         self.shard_bytes = shard_bytes
         self.skipped: list[dict[str, str]] = []
-        self.skipped_ids: set[str] = set()
+        self.lost: defaultdict[str, set[str]] = defaultdict(set)
+        """Part -> ids that were skipped; one that had another row is there all the same."""
         self._writers: dict[str, ShardSetWriter] = {}
 
     def write(self, items: Iterable[tuple[str, Sample] | BadSample]) -> dict[str, str]:
@@ -120,15 +123,34 @@ class _Parts:
             for writer in self._writers.values():
                 writer.abandon()
             raise
+        hashes = {part: self._writers[part].finish() for part in sorted(self._writers)}
+        self._forget_lost_documents(hashes)
         if self.skipped:
             lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in self.skipped]
             (self.folder / SKIPPED_FILE).write_text("".join(lines), encoding="utf-8")
-        return {part: self._writers[part].finish() for part in sorted(self._writers)}
+        return hashes
+
+    def _forget_lost_documents(self, hashes: dict[str, str]) -> None:
+        """Write queries again that name skipped documents; one that has no other positive is skipped too."""
+        for part in [part for part in hashes if part.startswith("queries/")]:
+            documents = f"candidates/{part.partition('/')[2]}"
+            if not self.lost[documents]:
+                continue
+            there = ShardReader(self.folder / documents) if documents in hashes else None
+            lost = frozenset(did for did in self.lost[documents] if there is None or there.find(did) is None)
+            written = without_documents(self.folder, part, lost, tasks=self.tasks, shard_bytes=self.shard_bytes)
+            if written is None:
+                continue
+            hashes[part] = written.hash
+            for qid in written.left_out:
+                self._reject(part, qid, InputError("all its positives were skipped", fix="mend one of them"))
 
     def _add(self, part: str, sample: Sample) -> None:
         if part not in self._writers:
             self._writers[part] = ShardSetWriter(self.folder / part, tasks=self.tasks, shard_bytes=self.shard_bytes)
         try:
+            if part == "queries/train" and not sample.positives:
+                raise InputError("has no positive", record=sample.id, fix="give it one, or leave the query out")
             self._writers[part].add(sample)
         except InputError as bad:
             self._reject(part, sample.id, bad)
@@ -139,28 +161,35 @@ class _Parts:
             raise InputError(error.problem, file=file, record=error.record or sample_id, fix=error.fix) from None
         self.skipped.append({"part": part, "id": sample_id, "error": str(error)})
         if error.problem != "duplicate id":
-            self.skipped_ids.add(sample_id)
+            self.lost[part].add(sample_id)
 
 
 def _write_qrels(
-    folder: Path, qrels: Mapping[str, Iterable[Qrel]], readers: Mapping[str, ShardReader], *, skipped: set[str]
+    folder: Path,
+    qrels: Mapping[str, Iterable[Qrel]],
+    readers: Mapping[str, ShardReader],
+    *,
+    lost: Mapping[str, set[str]],
 ) -> list[str]:
     written = []
     (folder / QRELS_FOLDER).mkdir()
     for split in sorted(qrels):
         name = f"{QRELS_FOLDER}/{split}.txt"
-        sides = readers.get(f"queries/{split}"), readers.get(f"candidates/{split}")
         with (folder / name).open("w", encoding="utf-8") as stream:
             for qid, did, relevance, task in qrels[split]:
-                if skipped and (qid in skipped or did in skipped):
-                    continue
-                for reader, sample_id, what in zip(sides, (qid, did), ("query", "document"), strict=True):
-                    if reader is None or reader.find(sample_id) is None:
-                        fix = "give the sample, or remove the line"
-                        raise InputError(f"names an unknown {what}", file=name, record=f"{qid} {did}", fix=fix)
-                stream.write(f"{qid} 0 {did} {relevance} {task}\n")
+                sides = ((f"queries/{split}", qid, "query"), (f"candidates/{split}", did, "document"))
+                missing = next((side for side in sides if not _has(readers, *side[:2])), None)
+                if missing is None:
+                    stream.write(f"{qid} 0 {did} {relevance} {task}\n")
+                elif missing[1] not in lost.get(missing[0], ()):
+                    fix = "give the sample, or remove the line"
+                    raise InputError(f"names an unknown {missing[2]}", file=name, record=f"{qid} {did}", fix=fix)
         written.append(name)
     return written
+
+
+def _has(readers: Mapping[str, ShardReader], part: str, sample_id: str) -> bool:
+    return part in readers and readers[part].find(sample_id) is not None
 
 
 def _write_pools(
@@ -178,7 +207,7 @@ def _write_pools(
     for split in (part.partition("/")[2] for part in readers if part.startswith("candidates/")):
         reader = readers[f"candidates/{split}"]
         if pools is not None and split in pools:
-            rows = {name: reader.rows_of(list(dids)) for name, dids in pools[split].items()}
+            rows = {name: reader.rows_of(list(dict.fromkeys(dids))) for name, dids in pools[split].items()}
         else:
             rows = _derived_pools(reader, tasks)
         row = np.concatenate([*rows.values(), np.zeros(0, dtype=np.int64)])
@@ -200,13 +229,16 @@ def _derived_pools(reader: ShardReader, tasks: Sequence[Task]) -> dict[str, np.n
     }
 
 
-def _write_repeats(folder: Path, repeats: Mapping[str, Mapping[str, int]]) -> list[str]:
+def _write_repeats(
+    folder: Path, repeats: Mapping[str, Mapping[str, int]], readers: Mapping[str, ShardReader]
+) -> list[str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     written = []
     for split in sorted(repeats):
-        counts = {qid: count for qid, count in repeats[split].items() if count != 1}
+        part = f"queries/{split}"
+        counts = {qid: n for qid, n in repeats[split].items() if n != 1 and _has(readers, part, qid)}
         if not counts:
             continue
         name = f"{REPEATS_FOLDER}/{split}.parquet"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -105,6 +106,8 @@ class RetrievalData(lightning.LightningDataModule):
         self.on_bad_sample = on_bad_sample
         self._preprocess: Preprocessing | None = None
         self._training: TrainingSet | None = None
+        self.left_to_encode: Callable[[RowsToEncode, str], np.ndarray] | None = None
+        """What `predict` still has to embed of a split's collection: rows [m]. None: all of it."""
 
     def connect(self, preprocess: Preprocessing) -> None:
         """Give the encoder's `preprocess` to the collators: the one tie between model and data."""
@@ -210,8 +213,12 @@ class RetrievalData(lightning.LightningDataModule):
     def predict_dataloader(self) -> list[DataLoader]:
         """The collections that `predict` names."""
         rank, world = place_of(self.trainer)
-        rows = [self.rows_to_encode(side, split) for side, split in collections(self.predict)]
-        return [self.encoding_loader(part, rank=rank, world=world) for part in rows]
+        loaders = []
+        for side, split in collections(self.predict):
+            rows = self.rows_to_encode(side, split)
+            missing = self.left_to_encode(rows, split) if self.left_to_encode else None
+            loaders.append(self.encoding_loader(rows, missing=missing, rank=rank, world=world))
+        return loaders
 
     def validation_rows(self, split: str) -> np.ndarray:
         """Rows of the queries that validation uses: all, or the first `validation_queries` of each task."""

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 from lit_mmembed.data.datamodule import RetrievalData
 from lit_mmembed.data.encoding import RowsToEncode
 from lit_mmembed.encoders.base import Encoder
+from lit_mmembed.files import read_json
 from lit_mmembed.record import run_record
-from lit_mmembed.retrieval.store import StoreWriter
+from lit_mmembed.retrieval.store import MANIFEST_FILE, StoreWriter
 from lit_mmembed.types import Features
 
 Progress = Callable[[int], None]
@@ -55,6 +56,21 @@ def open_store(
         dtype=dtype,  # type: ignore[arg-type]
         manifest=manifest,
     )
+
+
+def is_store_of(path: Path, rows: RowsToEncode, *, data: RetrievalData, split: str, weights: str) -> bool:
+    """Whether a finished store is of these weights, data, collection and prompt policy."""
+    if not (path / MANIFEST_FILE).exists():
+        return False
+    manifest = read_json(path / MANIFEST_FILE)
+    asked = {
+        "weights_hash": weights,
+        "data_hash": data.directory.hash,
+        "side": str(rows.side),
+        "split": split,
+        "prompts": str(data.prompts) if rows.wordings else None,
+    }
+    return all(manifest.get(name) == value for name, value in asked.items())
 
 
 @torch.inference_mode()
