@@ -87,7 +87,7 @@ def _named(content: DictConfig, recipe: Path) -> list[Path]:
 
 def _with_small_names(recipes: list[tuple[Path, DictConfig]]) -> list[tuple[Path, DictConfig]]:
     """Give each the name of its small run's folder, also where another's stage reads it."""
-    names = {content.name for _, content in recipes}
+    names = {str(content.name) for _, content in recipes}
 
     def small(found: re.Match[str]) -> str:
         return f"{found[0]}{SMOKE}" if found[1] in names else found[0]

@@ -22,6 +22,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lit_mmembed.cli.agent import agent_folder
 from lit_mmembed.data.datamodule import RetrievalData
@@ -34,6 +35,8 @@ from lit_mmembed.training.callbacks.throughput import Throughput
 from lit_mmembed.training.log import JsonLinesLogger
 from lit_mmembed.training.retriever import RetrieverModule
 
+TERMINATED = 128 + 15
+"""Exit status after SIGTERM, by the shell's convention."""
 PRETRAIN, FIT_RERANKER = "pretrain", "fit-reranker"
 ALLOW_FLAG = "--allow-imports="
 ALLOWED_IMPORTS = ["lit_mmembed", "lightning.pytorch", "torch.optim"]
@@ -169,6 +172,8 @@ def _main(arguments: list[str], cli: type[RetrieverCLI]) -> int:
     _check_yaml(arguments)
     try:
         _run(arguments, cli)
+    except SIGTERMException:  # Lightning would end with status 0, as if all were done
+        raise SystemExit(TERMINATED) from None
     except ArgumentError as wrong:
         raise InputError(str(wrong), fix=f"`mmembed {arguments[0]} --help` explains every option") from None
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from lit_mmembed.cli.basing import on_base
 from lit_mmembed.cli.repeating import repeated
 from lit_mmembed.errors import InputError
+
+SHAPES = {"vars": dict, "smoke": dict, "labels": dict, "stages": dict}
+STAGE_SHAPES = {"arguments": dict, "labels": dict, "config": list}
 
 
 def load(recipe: Path) -> DictConfig:
@@ -36,6 +39,8 @@ def _loaded(recipe: Path, above: tuple[Path, ...]) -> DictConfig:
         content.recipes = [os.path.normpath(recipe.parent / str(other)) for other in content.recipes]
     if "base" in content:
         content = on_base(_loaded(recipe.parent / content.pop("base"), (*above, place)), content, recipe)
+    elif "only" in content:
+        raise InputError("`only` is about the stages of a `base`", file=recipe, fix="name the base, or remove it")
     if "recipes" in content:
         content.setdefault("stages", {})
     for key in ("name", "stages"):
@@ -54,7 +59,27 @@ def _read(recipe: Path) -> DictConfig:
         raise InputError(f"is not YAML: {broken}", file=recipe, fix="correct the file") from None
     if not isinstance(content, DictConfig):
         raise InputError("is not a recipe: a mapping is expected", file=recipe, fix="see lit_mmembed/cli/recipe.py")
-    return content
+    plain: Any = OmegaConf.to_container(content, resolve=False)
+    plain = _filled(plain, SHAPES, "the recipe", recipe)
+    stages = plain.get("stages", {})
+    plain |= {"stages": {n: _filled(stage, STAGE_SHAPES, f"stage {n}", recipe) for n, stage in stages.items()}}
+    if not stages:
+        del plain["stages"]
+    return OmegaConf.create(plain)
+
+
+def _filled(given: Any, shapes: Mapping[str, type], record: str, recipe: Path) -> dict[str, Any]:
+    """Leave out keys without a value; InputError where a value is of another kind than its key's."""
+    if not isinstance(given, dict):
+        fix = "write `command` and what it needs below it, or remove the stage"
+        raise InputError("is not a mapping", file=recipe, record=record, fix=fix)
+    for key, shape in shapes.items():
+        if given.get(key) is not None and not isinstance(given[key], shape):
+            kind = "mapping" if shape is dict else "list"
+            raise InputError(
+                f"`{key}` is not a {kind}", file=recipe, record=record, fix="see lit_mmembed/cli/recipe.py"
+            )
+    return {key: value for key, value in given.items() if value is not None or key not in shapes}
 
 
 def changed(content: DictConfig, changes: Sequence[str]) -> DictConfig:

@@ -75,7 +75,7 @@ def run(
     resolved = [resolve(content, seed=seed, out=out, file=file) for file, content in recipes]
     for (file, content), stages in zip(recipes, resolved, strict=True):
         if len(recipes) > 1:
-            print(f"{file} -> {out / content.name}", flush=True)
+            print(f"{file} -> {out / str(content.name)}", flush=True)
         start = time.monotonic()
         _run_stages(stages, seed, None if fresh else Finished(out))
         print(f"{file}: all {len(stages)} stages done in {time.monotonic() - start:.0f} s", flush=True)
@@ -148,8 +148,9 @@ def _relabel(stage: Stage) -> None:
     """Write down what the recipe calls a finished stage now: its labels say what the report makes of it."""
     mark = stage.folder / DONE
     content = read_json(mark)
-    if (content["name"], content["labels"]) != (stage.name, stage.labels):
-        write_json(mark, {**content, "name": stage.name, "labels": stage.labels})
+    labels = {**stage.labels, "seed": content["labels"].get("seed")} if stage.shared else stage.labels
+    if (content["name"], content["labels"]) != (stage.name, labels):
+        write_json(mark, {**content, "name": stage.name, "labels": labels})
 
 
 @contextmanager
@@ -161,5 +162,8 @@ def _folder_of(stage: Stage) -> Iterator[None]:
         (stage.folder / DONE).unlink(missing_ok=True)  # first: another run may be taking this folder's files over
         shutil.rmtree(stage.folder)
     stage.folder.mkdir(parents=True, exist_ok=True)
+    for left in list(stage.folder.rglob(f"*{PARTIAL}")):
+        if re.fullmatch(rf".+\.\d+{re.escape(PARTIAL)}", left.name):  # a killed process's own: nobody goes on with it
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
     write_json(mark, stage.fingerprint)
     yield

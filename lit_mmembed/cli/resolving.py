@@ -29,13 +29,14 @@ class Stage:
     config: list[str] = field(default_factory=list)
     labels: dict[str, Any] = field(default_factory=dict)
     always: bool = False
+    shared: bool = False
     needs: tuple[str, ...] = ()
     fingerprint: str = ""
 
 
 def resolve(content: DictConfig, *, seed: int, out: Path, file: Path) -> dict[str, Stage]:
     """Fill in folders, variables and fingerprints of every stage, in the recipe's order."""
-    run_dir = out / content.name
+    run_dir = out / str(content.name)
     variant = str(content.get("variant", "main"))
     stages: dict[str, Stage] = {}
     for name in _ordered(content, file):
@@ -67,6 +68,7 @@ def resolve(content: DictConfig, *, seed: int, out: Path, file: Path) -> dict[st
             config=real.get("config", []),
             labels={**labels, "seed": seed},
             always=bool(real.get("always", False)),
+            shared=bool(real.get("shared", False)),
             needs=needs,
             fingerprint=_fingerprint(named, seed, [stages[need].fingerprint for need in needs], file),
         )

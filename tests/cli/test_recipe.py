@@ -155,3 +155,28 @@ def test_another_label_is_written_down_without_running_the_stage_again(story):
     assert run(story) == ["last"]
     marks = list(story.parent.rglob("negatives/stage.json"))
     assert [json.loads(mark.read_text())["labels"]["model"] for mark in marks] == ["control"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"stages": {"data": None}}, "stage data: is not a mapping"),
+        ({"stages": {"data": {"command": "shard", "arguments": ["a"]}}}, "stage data: `arguments` is not a mapping"),
+        ({"stages": {"data": {"command": "fit", "config": "a.yaml"}}}, "stage data: `config` is not a list"),
+        ({"labels": ["a"]}, "`labels` is not a mapping"),
+        ({"only": ["data"]}, "`only` is about the stages of a `base`"),
+    ],
+)
+def test_a_recipe_of_another_shape_is_refused_in_one_line(story, changes, told):
+    story.write_text(yaml.safe_dump({**yaml.safe_load(story.read_text()), **changes}))
+    ran = mmembed("run", story, "--out", story.parent / "runs")
+    assert ran.status == 2 and told in ran.err and ran.err.count("\n") == 1
+
+
+def test_what_is_left_empty_is_as_if_it_were_not_there(story):
+    content = yaml.safe_load(story.read_text())
+    content["stages"]["data"]["labels"] = None
+    story.write_text(yaml.safe_dump({**content, "labels": None, "smoke": None, "name": 2024}, sort_keys=False))
+    assert run(story) == ["data", "tokenizer", "negatives", "last"]
+    assert run(story, "--smoke") == ["last"]
+    assert {folder.name for folder in (story.parent / "runs").iterdir()} == {"2024", "2024_smoke"}

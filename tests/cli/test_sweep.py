@@ -136,6 +136,13 @@ def test_a_variable_that_a_recipe_lacks_is_refused(tmp_path, from_root):
     assert "nowhere.yaml" in line
 
 
+def test_a_variable_of_a_recipe_that_the_recipe_runs_can_be_swept(tmp_path, from_root):
+    command = ["mmembed", "run", "experiments/paper/small/table6.yaml", "${args}"]
+    sweep = load_sweep(written(tmp_path, command=command, parameters={"vars.mllm_steps": {"values": [7]}}))
+    refuse_wrong_arguments(sweep, trial_arguments(sweep, {"vars.mllm_steps": 7}, tmp_path / "trial"))
+    assert "vars.mlm_steps" in refused(tmp_path, command=command, parameters={"vars.mlm_steps": {"values": [7]}})
+
+
 def test_a_variable_as_a_flag_is_the_same_as_set():
     flags = parse(["run", "--vars.a=1", "story.yaml", "--set", "vars.b=2", "--vars.c=[x, y]"])
     assert flags.recipe == Path("story.yaml")

@@ -18,7 +18,7 @@ from lit_mmembed.cli.sweep import runner
 from lit_mmembed.cli.sweep.definition import load_sweep
 from lit_mmembed.cli.sweep.proposals import propose
 from lit_mmembed.cli.sweep.summary import settings
-from lit_mmembed.cli.sweep.trials import Trial, read_trials
+from lit_mmembed.cli.sweep.trials import Trial, read_trials, write_trials
 from lit_mmembed.errors import InputError
 from tests.cli import sweep_program
 from tests.tiny import json_lines
@@ -127,6 +127,20 @@ def test_a_sweep_whose_first_three_trials_fail_ends_and_tries_them_again(tmp_pat
             swept(file)
         assert len(read_trials(tmp_path / "out")) == 3
         assert len((tmp_path / "out/trials/002/starts.txt").read_text().splitlines()) == attempt
+
+
+def test_a_trial_that_finished_beside_three_that_failed_is_not_run_again(tmp_path, monkeypatch):
+    """Trial 3 is collected before the last of the first three."""
+    file = written(tmp_path, {"x": {"values": [-1, -2, -3, 1]}})
+    with pytest.raises(InputError):
+        swept(file)
+    [*failed] = read_trials(tmp_path / "out")
+    done = Trial(3, {"x": 1}, state="finished", metric=4.0)
+    write_trials(tmp_path / "out", [*failed, done])
+    with pytest.raises(InputError, match="the first 3 trials failed"):
+        swept(file)
+    assert read_trials(tmp_path / "out")[3] == done
+    assert not (tmp_path / "out/trials/003").exists()
 
 
 def test_a_metric_that_no_run_logs_fails_with_the_names_that_it_has(tmp_path):

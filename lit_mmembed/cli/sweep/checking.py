@@ -30,14 +30,15 @@ def refuse_wrong_arguments(sweep: SweepFile, arguments: list[str]) -> None:
 
 def _check_recipe(arguments: list[str]) -> None:
     """Resolve the recipe with its variables, and parse each of its fits."""
+    from lit_mmembed.cli.composing import recipes_of
     from lit_mmembed.cli.execution import lightning_flags
     from lit_mmembed.cli.lightning import check
-    from lit_mmembed.cli.recipe import changed, load, resolve
+    from lit_mmembed.cli.recipe import resolve
     from lit_mmembed.cli.stages import parse
 
     flags = parse(arguments)
-    content = changed(load(flags.recipe), flags.set)
-    for stage in resolve(content, seed=flags.seed, out=Path("unused"), file=flags.recipe).values():
-        if stage.command in LIGHTNING:
-            given = {"config": stage.config, "folder": stage.folder, "seed": flags.seed}
-            check(lightning_flags(stage.command, stage.arguments, **given))
+    for file, content in recipes_of(flags.recipe, flags.set, smoke=flags.smoke):
+        for stage in resolve(content, seed=flags.seed, out=Path("unused"), file=file).values():
+            if stage.command in LIGHTNING:
+                given = {"config": stage.config, "folder": stage.folder, "seed": flags.seed}
+                check(lightning_flags(stage.command, stage.arguments, **given))

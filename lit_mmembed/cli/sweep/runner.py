@@ -123,7 +123,9 @@ class _Runner:
         """Start trials as workers become free, until there is none left to start and none runs."""
         self.trials = read_trials(self.folder)
         if _is_hopeless(self.trials):  # whatever it was has been mended, or it will fail again
-            self.trials = [replace(trial, state="running", error=None) for trial in self.trials]
+            again = [trial.number for trial in self.trials if trial.state == "failed"]
+            for number in again:
+                self.trials[number] = replace(self.trials[number], state="running", error=None)
         waiting = [trial.number for trial in self.trials if trial.state == "running"]
         if self.trials:
             print(f"{self.folder}: {len(self.trials) - len(waiting)} trials done before", flush=True)
