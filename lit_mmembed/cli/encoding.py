@@ -45,9 +45,11 @@ def encode(flags: argparse.Namespace) -> None:
 def evaluate_model(flags: argparse.Namespace) -> list[Score]:
     """Embed (where no stores are given), search the global and the local pools, score.
 
+    It is searched at least as deep as the largest cut-off: a recall@100 of fifty documents would be another measure.
     OUT gets the stores, run.parquet, run_local.parquet, scores.jsonl and training.json: what produced the weights.
     """
     directory = DataDirectory(flags.data)
+    flags.depth = max(flags.depth, *flags.k, *(task.cutoff for task in directory.tasks))
     sides = embedded(flags, directory)
     run = search_globally(flags, sides)
     scores = _score(flags, directory, run, "global")

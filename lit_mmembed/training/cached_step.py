@@ -129,12 +129,14 @@ def _first_pass(encoder: Encoder, chunks: list[Chunk], idle: int) -> tuple[list[
         chunk.state = RandomState(device)
         with torch.no_grad():
             vectors.append(chunk.embedded(encoder))
+    torch.clear_autocast_cache()  # before torch 2.10, weights that were cast without a graph are used again without one
     chunks[-1].state = RandomState(device)
     if is_sharded(encoder):
         with torch.no_grad():
             vectors.append(chunks[-1].embedded(encoder))
             for _ in range(idle):
                 chunks[0].embedded(encoder)
+        torch.clear_autocast_cache()
         return vectors, None
     last = chunks[-1].embedded(encoder)
     return [*vectors, last.detach()], last

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tiny import done, mmembed
+from tests.tiny import done, json_lines, mmembed
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +78,17 @@ def test_a_folder_that_is_no_collection_is_refused_in_one_line(tiny_run, tmp_pat
     refused = mmembed("encode", "--model", tiny_run / "model", "--data", "test", "--out", tmp_path / "store")
     assert refused.status == 2
     assert "no such collection" in refused.err
+
+
+def test_it_is_searched_as_deep_as_the_largest_cutoff(evaluated, tiny, tmp_path):
+    """18 of 72 documents lie in each local pool."""
+    stores = ("--stores", evaluated / "stores", "--data", tiny.data, "--k", 5, 60)
+    done("evaluate", *stores, "--out", tmp_path / "shallow", "--depth", 5)
+    done("evaluate", *stores, "--out", tmp_path / "deep", "--depth", 72)
+    values = []
+    for name in ("shallow", "deep"):
+        lines = json_lines(tmp_path / name / "scores.jsonl")
+        values.append({(row["metric"], row["k"], row["task"], row["pool"]): row["value"] for row in lines})
+    assert values[0] == values[1]
+    found = [sum(v for (name, at, *_), v in values[0].items() if (name, at) == ("recall", k)) for k in (5, 60)]
+    assert found[0] < found[1]

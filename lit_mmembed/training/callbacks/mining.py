@@ -23,6 +23,7 @@ from lit_mmembed.retrieval.pools import is_ranking_of, search_identity, search_l
 from lit_mmembed.retrieval.search import search
 from lit_mmembed.retrieval.store import Store
 from lit_mmembed.training.encoding import encode_collection
+from lit_mmembed.training.waiting import first_alone
 from lit_mmembed.types import FOLDERS, Side
 
 NEGATIVES_FILE = "negatives.parquet"
@@ -132,8 +133,7 @@ class MineNegatives(Callback):
                     autocast=trainer.precision_plugin.forward_context(),
                     progress=step if trainer.is_global_zero else None,
                 )
-        if trainer.is_global_zero:
-            self._search_and_mine(target, work, data)
+        first_alone(lambda: self._search_and_mine(target, work, data))
         trainer.strategy.barrier("mined")
 
     def _search_and_mine(self, target: Path, work: Path, data: RetrievalData) -> None:
