@@ -60,7 +60,7 @@ def read_queries(path: str | Path) -> QueryLabels:
     """
     path = Path(path)
     if path.is_dir():
-        return _queries_of_shards(_shard_set(path, "queries"))
+        return query_labels(ShardReader(_shard_set(path, "queries")))
     known = known_tasks(path)
     rows: list[tuple[str, Task, tuple[str, ...]]] = []
     for record, line, _ in _records(path, ("qid", "task_id")):
@@ -74,6 +74,17 @@ def read_queries(path: str | Path) -> QueryLabels:
         tasks=tasks,
         file=path,
         positives=lambda row: rows[row][2],
+    )
+
+
+def query_labels(reader: ShardReader) -> QueryLabels:
+    """Take the labels of queries from their shard set; ids and tasks are in its index, no sample is read for them."""
+    return QueryLabels(
+        ids=reader.ids,
+        task=np.asarray(reader.task, dtype=np.int64),
+        tasks=known_tasks(reader.folder),
+        file=reader.folder,
+        positives=lambda row: reader[row].positives,
     )
 
 
@@ -128,17 +139,6 @@ def known_tasks(path: str | Path) -> tuple[Task, ...]:
 def _whole(number: Any) -> int:
     """The whole number that something spells, or -1."""
     return int(str(number)) if str(number).isdecimal() else -1
-
-
-def _queries_of_shards(folder: Path) -> QueryLabels:
-    reader = ShardReader(folder)
-    return QueryLabels(
-        ids=reader.ids,
-        task=np.asarray(reader.task, dtype=np.int64),
-        tasks=known_tasks(folder),
-        file=folder,
-        positives=lambda row: reader[row].positives,
-    )
 
 
 def _shard_set(path: Path, side: str) -> Path:

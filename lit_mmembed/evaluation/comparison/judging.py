@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lit_mmembed.data.directory import DataDirectory
-from lit_mmembed.data.labels import CandidateLabels
+from lit_mmembed.data.labels import CandidateLabels, query_labels
 from lit_mmembed.errors import InputError
 from lit_mmembed.evaluation.comparison.runs import Evaluated
 from lit_mmembed.evaluation.per_query import MODALITY_ACCURACY, Group, JudgedRun, document_modality, groups_of
@@ -69,7 +69,7 @@ class Values(NamedTuple):
 def read_judgements(directory: DataDirectory, split: str) -> Judgements:
     """Read qrels, tasks and the documents' modalities; no sample is opened."""
     qrels = read_qrels(directory.qrels_path(split))
-    groups = [group for group in groups_of(qrels, None) if group.task is not None]
+    groups = groups_of(qrels, query_labels(directory.queries(split)))
     reader = directory.candidates(split)
     candidates = CandidateLabels(reader.ids, reader.modality, reader.folder, lambda row: (None, None))
     return Judgements(directory, split, qrels, groups, candidates)

@@ -65,6 +65,7 @@ def read_top(path: Path) -> Ranking:
 
 def select(directory: DataDirectory, split: str, rankings: Mapping[str, Ranking]) -> dict[Task, list[Outcome]]:
     """Choose queries per task: one of each outcome that occurs, the one whose id has the smallest hash."""
+    from lit_mmembed.data.labels import query_labels
     from lit_mmembed.evaluation.per_query import JudgedRun, groups_of
     from lit_mmembed.evaluation.qrels import read_qrels
 
@@ -73,7 +74,7 @@ def select(directory: DataDirectory, split: str, rankings: Mapping[str, Ranking]
         model: JudgedRun(ranking, qrels, file=Path(model)).values("hit", DEPTH) > 0
         for model, ranking in rankings.items()
     }
-    groups = [group for group in groups_of(qrels, None) if group.task is not None]
+    groups = groups_of(qrels, query_labels(directory.queries(split)))
     wanted = max(1, min(MOST_PER_TASK, QUERIES_OF_A_PAGE // max(1, len(groups))))
     return {group.task: _outcomes(qrels, group.rows, found)[:wanted] for group in groups if group.task is not None}
 
