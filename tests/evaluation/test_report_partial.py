@@ -7,6 +7,7 @@ import pytest
 
 from lit_mmembed.errors import InputError
 from lit_mmembed.evaluation.report import report
+from lit_mmembed.retrieval.ranking import from_pairs, write_ranking
 from tests.evaluation.report_world import TASKS, write_run
 
 
@@ -153,3 +154,17 @@ def test_an_evaluation_that_is_labelled_so_stays_out_of_the_tables(run) -> None:
             mark.write_text(json.dumps(content))
     _, text = reported(run)
     assert "as M_rand on" in text and "M_hard minus" not in text
+
+
+@pytest.mark.parametrize("other", [{"split": "val"}, {"data": "runs/toy/shared/other/shards"}])
+def test_the_gallery_is_of_one_split_of_one_data_directory(run, other) -> None:
+    alone = reported(run)[0]
+    again = shutil.copytree(run / "seed0/with_instructions/evaluate_M_hard", run / "seed0/with_instructions/later")
+    content = json.loads((again / "stage.json").read_text())
+    content |= {"name": "later", "arguments": {**content["arguments"], **other}}
+    (again / "stage.json").write_text(json.dumps(content))
+    write_ranking(again / "run.parquet", from_pairs(["21:4301"], ["30:100"], [1.0]), record={})
+    page, text = reported(run)
+    assert "M_hard (later)" in text
+    assert page.count("<article") == alone.count("<article") > 0
+    assert "not by M_hard (later)" not in page

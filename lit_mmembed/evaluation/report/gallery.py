@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lit_mmembed.evaluation.report.collect import Evaluation, Run
 from lit_mmembed.evaluation.report.pictures import Pictures
-from lit_mmembed.evaluation.report.selection import DEPTH, RUN_FILE, Outcome, read_top, select, shown_evaluations
+from lit_mmembed.evaluation.report.selection import (
+    DEPTH,
+    RUN_FILE,
+    Outcome,
+    read_top,
+    select,
+    shown_evaluations,
+    split_of,
+)
 from lit_mmembed.evaluation.report.tables import ARROW, MODALITY_WORDS
 from lit_mmembed.types import Ranking, Sample, Task
 
@@ -79,7 +87,7 @@ def gallery_of(run: Run, pictures: Pictures) -> Gallery | None:
     directory = run.data_of(evaluations[0]) if evaluations else None
     if directory is None:
         return None
-    split = str(evaluations[0].stage.arguments.get("split", "test"))
+    split = split_of(evaluations[0])
     rankings = {e.system.model: read_top(e.stage.folder / RUN_FILE) for e in evaluations}
     reader = _Reader(directory, split, rankings, _policy(evaluations[0]), pictures)
     tasks = [reader.examples(task, outcomes) for task, outcomes in select(directory, split, rankings).items()]

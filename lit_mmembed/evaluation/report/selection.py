@@ -37,16 +37,32 @@ class Outcome(NamedTuple):
 
 
 def shown_evaluations(run: Run) -> list[Evaluation]:
-    """One evaluation per model, of the first group of systems (with instructions, if any) and its first common seed."""
+    """One evaluation per model, of the first group of systems (with instructions, if any) and its first common seed.
+
+    All are of the data and the split of the first: queries of others are not judged by its qrels.
+    """
     usable = [evaluation for evaluation in run.evaluations if (evaluation.stage.folder / RUN_FILE).exists()]
     if not usable:
         return []
-    first = min((evaluation.system for evaluation in usable), key=table_order)
-    alike = [evaluation for evaluation in usable if evaluation.system[1:] == first[1:]]
+    first = min(usable, key=lambda evaluation: table_order(evaluation.system))
+    alike = [
+        evaluation
+        for evaluation in usable
+        if evaluation.system[1:] == first.system[1:] and _searched(run, evaluation) == _searched(run, first)
+    ]
     models = {evaluation.system for evaluation in alike}
     common = [seed for seed in sorted({e.seed for e in alike}) if {e.system for e in alike if e.seed == seed} == models]
     seed = common[0] if common else min(evaluation.seed for evaluation in alike)
     return sorted((evaluation for evaluation in alike if evaluation.seed == seed), key=lambda e: table_order(e.system))
+
+
+def split_of(evaluation: Evaluation) -> str:
+    """The split whose queries were asked."""
+    return str(evaluation.stage.arguments.get("split") or "test")
+
+
+def _searched(run: Run, evaluation: Evaluation) -> tuple[Path, str]:
+    return run.locate(str(evaluation.stage.arguments.get("data"))), split_of(evaluation)
 
 
 def read_top(path: Path) -> Ranking:
