@@ -49,6 +49,11 @@ class Finished:
         for mark, content in sorted(found, key=lambda pair: ("reused_from" in pair[1], str(pair[0]))):
             self.add(str(content.get("fingerprint")), mark.parent)
 
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Fingerprint -> the folder that is taken over; the one that ran the stage, if it is still there."""
+        return {fingerprint: found[0] for fingerprint, found in self._folders.items()}
+
     def add(self, fingerprint: str, folder: Path) -> None:
         """Note a stage that has just been finished."""
         self._folders.setdefault(fingerprint, []).append(folder)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from lit_mmembed.cli.planning.configs import change_of, fit_of, machine_of, merged_config
 from lit_mmembed.cli.planning.lines import lines
@@ -41,17 +43,30 @@ def _plan_recipes(flags: argparse.Namespace) -> None:
     from lit_mmembed.cli.planning.tables import notes, stage_lines, total_lines
     from lit_mmembed.cli.planning.totals import as_json, by_recipe
 
-    whole = planned_recipes(flags, flags.recipe)
-    if len(flags.recipe) == 1:
+    named = _by_name(flags.recipe)
+    whole = planned_recipes(flags, list(named.values()))
+    if len(named) == 1:
         groups = by_recipe(whole)
         print("\n".join(stage_lines(whole)), flush=True)
     else:
-        groups = {file.stem: planned_recipes(flags, [file]) for file in flags.recipe}
+        groups = {name: planned_recipes(flags, [file]) for name, file in named.items()}
     print("\n".join([*total_lines(groups, whole, machine), *notes(whole)]), flush=True)
     if flags.details:
         for one in whole:
             if one.work is not None and one.work.details is not None and one.counted:
                 print("\n".join(["", *lines(f"{one.name} ({one.stage.command})", one.work.details)]), flush=True)
     if flags.json:
-        alone = {name: as_json(planned) for name, planned in groups.items()} if len(flags.recipe) > 1 else {}
+        alone = {name: as_json(planned) for name, planned in groups.items()} if len(named) > 1 else {}
         write_json(flags.json, {**as_json(whole), **({"alone": alone} if alone else {})})
+
+
+def _by_name(recipes: Sequence[Path]) -> dict[str, Path]:
+    """Each recipe once, named by as many last parts of its path as tell it from the others."""
+    files = {file.resolve(): file for file in recipes}
+    parts = {place: place.with_suffix("").parts for place in files}
+    named = {}
+    for place, file in files.items():
+        ends = (parts[place][-length:] for length in range(1, len(parts[place])))
+        alone = (end for end in ends if sum(other[-len(end) :] == end for other in parts.values()) == 1)
+        named["/".join(next(alone, (str(place),)))] = file
+    return named

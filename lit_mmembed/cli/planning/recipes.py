@@ -13,11 +13,10 @@ from lit_mmembed.cli.composing import recipes_of
 from lit_mmembed.cli.planning import files, fits, searches
 from lit_mmembed.cli.planning.context import Context, NotPlanned
 from lit_mmembed.cli.resolving import Stage, resolve
+from lit_mmembed.cli.reuse import Finished
 from lit_mmembed.errors import InputError
-from lit_mmembed.files import read_json
 from lit_mmembed.training.plan_work import Work
 
-DONE = "stage.json"
 PLANNERS: Mapping[str, Callable[[Stage, Context], Work]] = {
     "fit": fits.fit,
     "predict": fits.predict,
@@ -72,16 +71,9 @@ def planned_recipes(flags: argparse.Namespace, named: Sequence[Path]) -> list[Pl
     Raises:
         InputError: a recipe cannot be read.
     """
-    context = Context(flags, finished=finished(flags.out))
-    stages: list[tuple[str, Stage]] = []
-    contents: dict[str, tuple[Path, DictConfig]] = {}
-    for named_file in named:
-        for file, content in recipes_of(named_file, flags.set, smoke=flags.smoke):
-            contents.setdefault(str(content.name), (file, content))
-    for name, (file, content) in contents.items():
-        for stage in resolve(content, seed=flags.seed, out=flags.out, file=file).values():
-            stages.append((name, stage))
-            context.stages[stage.folder] = stage
+    context = Context(flags, finished=Finished(flags.out).folders)
+    stages = _stages(flags, named)
+    context.stages.update({stage.folder: stage for _, stage in stages})
     seen: dict[str, str] = {}
     planned = []
     for recipe, stage in stages:
@@ -93,10 +85,17 @@ def planned_recipes(flags: argparse.Namespace, named: Sequence[Path]) -> list[Pl
     return planned
 
 
-def finished(out: Path) -> dict[str, Path]:
-    """Return the stages that any run folder has finished, by fingerprint: a recipe takes their results over."""
-    marks = [*out.glob(f"*/shared/*/{DONE}"), *out.glob(f"*/seed*/*/*/{DONE}")]
-    return {str(read_json(mark).get("fingerprint")): mark.parent for mark in marks}
+def _stages(flags: argparse.Namespace, named: Sequence[Path]) -> list[tuple[str, Stage]]:
+    """The stages with the names of their run folders; what recipes of one run folder have in common is there once."""
+    contents: dict[Path, tuple[Path, DictConfig]] = {}
+    for named_file in named:
+        for file, content in recipes_of(named_file, flags.set, smoke=flags.smoke):
+            contents.setdefault(file.resolve(), (file, content))
+    stages: dict[tuple[Path, str], tuple[str, Stage]] = {}
+    for file, content in contents.values():
+        for stage in resolve(content, seed=flags.seed, out=flags.out, file=file).values():
+            stages.setdefault((stage.folder, stage.fingerprint), (str(content.name), stage))
+    return list(stages.values())
 
 
 def _work(stage: Stage, context: Context) -> tuple[Work | None, str]:
