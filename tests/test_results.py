@@ -235,7 +235,7 @@ def test_run_folders_without_an_evaluation_are_left_out(folder, tmp_path):
         ),
         (lambda r: r.answers(model="M_hard", instructions="with").queries("x_task0"), "has no task 'x_task0'"),
         (lambda r: r.stores(model="M_hard", instructions="with"), "is not a store"),
-        (lambda r: r.model(model="M_hard", instructions="with"), "is no longer there"),
+        (lambda r: r.model(model="M_hard", instructions="with"), "names no model folder (fix: choose"),
         (
             lambda r: means([{**row, "model": "one"} for row in r.scores(metric="hit", k=5)]),
             "two rows differ in no label",

@@ -25,6 +25,7 @@ from lit_mmembed.results.scores import (
     score_rows,
     select,
 )
+from lit_mmembed.results.tracing import data_mined, data_searched, model_of, stores_of
 
 if TYPE_CHECKING:
     from lit_mmembed.retrieval.store import Store
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 NEGATIVES_FILE = "negatives.parquet"
 RANKING_FILES = {"global": RUN_FILE, "local": "run_local.parquet"}
-STORES_FOLDER = "stores"
 T = TypeVar("T")
 
 
@@ -162,25 +162,24 @@ class Results:
         """
         mined = [stage for stage in self._run.stages if (stage.folder / NEGATIVES_FILE).exists()]
         stage = _lowest_seed(self._select(mined, wanted), self.folder, wanted, labels_of)
-        recorded = stage.arguments.get("data.path") or stage.arguments.get("candidates")
-        place = self._run.locate(str(recorded))
-        folder = next((path for path in (place, *place.parents[:2]) if (path / "qrels").is_dir()), place)
-        return MinedNegatives(stage.folder / NEGATIVES_FILE, DataDirectory(folder), split)
+        return MinedNegatives(stage.folder / NEGATIVES_FILE, DataDirectory(data_mined(self._run, stage)), split)
 
     def data(self, **wanted: Any) -> DataDirectory:
         """Open the data directory of an evaluation; without labels, of the first.
 
         Raises:
-            InputError: it is no longer there.
+            InputError: none is recorded, as of `--mteb`, or it is no longer there.
         """
         evaluation = self._evaluation(wanted) if wanted else self._run.evaluations[0]
-        recorded = str(evaluation.stage.arguments.get("data"))
-        return DataDirectory(self._run.locate(recorded))
+        return DataDirectory(data_searched(self._run, evaluation.stage))
 
     def model(self, **wanted: Any) -> Path:
-        """Return the folder of the model that was evaluated."""
-        recorded = str(self._evaluation(wanted).stage.arguments.get("model"))
-        return _existing(self._run.locate(recorded))
+        """Return the folder of the model that was evaluated.
+
+        Raises:
+            InputError: the labels fit none or several; no model folder is recorded, or it is no longer there.
+        """
+        return _existing(model_of(self._run, self._evaluation(wanted).stage))
 
     def retriever(self, **wanted: Any) -> Retriever:
         """Load the model that was evaluated, on the CPU or the GPU."""
@@ -192,7 +191,7 @@ class Results:
         """Open the vectors of an evaluation's queries and candidates, in this order."""
         from lit_mmembed.retrieval.store import Store
 
-        folder = self._evaluation(wanted).stage.folder / STORES_FOLDER
+        folder = stores_of(self._run, self._evaluation(wanted).stage)
         return Store(folder / "queries"), Store(folder / "candidates")
 
     def _evaluation(self, wanted: Mapping[str, Any]) -> Evaluation:
