@@ -14,7 +14,8 @@ from lit_mmembed.evaluation.report.tables import column_label
 
 CONFIG_FILE = "config.yaml"
 SHORT = 12
-LIGHTNING = ("fit", "validate", "test", "predict")
+LIGHTNING = ("fit", "pretrain", "fit-reranker", "validate", "test", "predict")
+"""Commands of LightningCLI; the others are stages."""
 POSITIONAL = ("run_dir", "systems")
 
 
