@@ -58,11 +58,11 @@ class Table:
 
 def markdown(table: Table) -> str:
     """The table in Markdown: groups become a part of each heading."""
-    names = [f"{head.group}: {head.label}" if head.group else head.label for head in table.head]
+    names = [_escaped(f"{head.group}: {head.label}" if head.group else head.label) for head in table.head]
     rows = [["", *names], ["---", *("---:" for _ in names)]]
     for line in table.lines:
         label = f"{_escaped(line.label)} ({_escaped(line.detail)})" if line.detail else _escaped(line.label)
-        cells = [" ".join(filter(None, (cell.text, cell.detail))) for cell in line.cells]
+        cells = [_escaped(" ".join(filter(None, (cell.text, cell.detail)))) for cell in line.cells]
         rows.append([f"**{label}**" if line.is_average else label, *cells])
     lines = [f"## {table.title}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
     return "\n".join([*lines, *(f"{note}\n" for note in table.notes)])
