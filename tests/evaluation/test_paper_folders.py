@@ -14,6 +14,7 @@ from tests.evaluation.paper_world import (
     headline,
     measured,
     paper,
+    shifted,
     write_evaluation,
     write_systems,
 )
@@ -33,6 +34,21 @@ def test_equal_numbers_of_two_run_folders_count_once(tmp_path, capsys):
     assert cell["seeds"] == [0, 1] and {stage.split("/")[0] for stage in cell["stages"]} == {"first"}
     assert written.numbers(1, "emoji_task0", "MM-Embed")[0] == 9.5
     assert "MM-Embed: second/main/evaluate_continual_nv_embed (seeds 0, 1)" in written.stdout
+
+
+@pytest.mark.parametrize("second", ["run", "other"])
+def test_local_pools_that_only_a_later_evaluation_has_are_in_the_tables(tmp_path, capsys, second):
+    of_system = {"model": "M_rand", "encoder": "NV-Embed"}
+    for asked, points in (("with", 4.0), ("without", 1.0)):
+        for place, pool, more in (("run", "global", 0.0), (second, "local", 20.0)):
+            scores = headline(shifted({**EMOJI, **EMOJI_MEANS}, points + more), pool=pool)
+            write_evaluation(tmp_path / place, f"{pool}_{asked}", scores, instructions=asked, **of_system)
+    folders = [tmp_path / name for name in dict.fromkeys(("run", second))]
+    written = paper(capsys, tmp_path / "out", *folders, numbers=[1, 5])
+    assert written.numbers(5, "emoji_task0", "fine-tuned NV-Embed with")[0] == 28.0
+    assert written.numbers(5, "emoji_task0", "fine-tuned NV-Embed without")[0] == 25.0
+    assert written.numbers(1, "emoji_task0", "M_rand NV-Embed")[0] == 8.0
+    assert written.numbers(1, "avg_all", "M_rand NV-Embed")[0] == 11.0
 
 
 def test_seeds_of_two_run_folders_are_joined(tmp_path, capsys):

@@ -92,7 +92,7 @@ class Ours(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """The evaluations of one system by seed; several of one seed have different tasks, or the same numbers."""
+    """The evaluations of one system by seed; several of one seed have other tasks or pools, or the same numbers."""
 
     by_seed: Mapping[int, tuple[Placed, ...]]
     split: str = ""
@@ -194,11 +194,15 @@ class Library:
 
 
 def _each_once(chosen: Sequence[Placed], refused: Set[str]) -> dict[int, tuple[Placed, ...]]:
-    """By seed; where several have the same tasks, and so the same numbers, the first."""
+    """By seed; an evaluation that measured nothing more than one before it, and so has the same numbers, is left out.
+
+    One of the same tasks may measure more: local pools, other cut-offs.
+    """
     kept: dict[int, list[Placed]] = {}
     for placed in chosen:
         several = kept.setdefault(placed.evaluation.seed, [])
-        if placed.name not in refused and not any(placed.tasks <= other.tasks for other in several):
+        measured = placed.evaluation.by_name.keys()
+        if placed.name not in refused and not any(measured <= other.evaluation.by_name.keys() for other in several):
             several.append(placed)
     return {seed: tuple(several) for seed, several in kept.items() if several}
 
