@@ -58,6 +58,8 @@ def mine_run(
 
 def _random(flags: argparse.Namespace) -> None:
     require(flags, "queries", "candidates")
+    if flags.keep is not None:
+        raise InputError("--random keeps no older negatives", fix="leave --keep out, or mine a ranking: --run")
     from lit_mmembed.mining.miner import random_negatives
 
     random_negatives(

@@ -86,7 +86,7 @@ def with_kept(mined: pa.Table, kept: Kept, run: LabelledRun) -> pa.Table:
 
 
 def _read(path: Path) -> tuple[pa.Table, list[str]]:
-    """The rows, and the kinds that its run record says were looked for: one may have found nothing."""
+    """The rows, and the kinds that its run record says were looked for or kept: of one there may be nothing."""
     fix = "name what `mmembed mine` wrote"
     if not path.is_file():
         raise InputError("does not exist", file=path, fix=fix)
@@ -97,7 +97,8 @@ def _read(path: Path) -> tuple[pa.Table, list[str]]:
         record = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
     except (OSError, ValueError, KeyError, pa.ArrowException) as broken:
         raise InputError(f"is not a file of negatives: {broken}", file=path, fix=fix) from None
-    return pa.table({**plain, **numbers}), list(record.get("mining", {}).get("rules", []))
+    mining = record.get("mining", {})
+    return pa.table({**plain, **numbers}), [*mining.get("rules", []), *mining.get("kept", {}).get("kinds", [])]
 
 
 def _known(column: pa.ChunkedArray, ids: np.ndarray, path: Path, *, source: Path) -> np.ndarray:

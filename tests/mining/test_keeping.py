@@ -147,6 +147,24 @@ def test_a_mining_that_found_nothing_of_a_kind_can_be_kept(world) -> None:
     assert rows(hard) == of_kind(mine(world, run, "fresh.parquet", *SMALL), "unsatisfying")
 
 
+def test_what_had_nothing_to_keep_can_be_kept_again(world) -> None:
+    """A third stage keeps of the second, which kept nothing of the first."""
+    kept = mine(world, ranked(world, 1, "rand.trec"), "rand.parquet", "--depth", 0, "--k-prime", 0)
+    for stage in ("second", "third"):
+        run = ranked(world, 2, "hard.trec")
+        kept = mine(world, run, f"{stage}.parquet", *SMALL, "--rules", "unsatisfying", "--keep", kept)
+    assert rows(kept) == of_kind(mine(world, run, "fresh.parquet", *SMALL), "unsatisfying")
+
+
+def test_random_negatives_with_older_ones_to_keep_are_refused(world) -> None:
+    rand = mine(world, ranked(world, 1, "rand.trec"), "rand.parquet", *SMALL)
+    sides = ("--queries", world / "q.jsonl", "--candidates", world / "c.jsonl")
+    ran = mmembed("mine", "--random", 3, *sides, "--keep", rand, "--out", world / "control.parquet")
+    assert (ran.status, ran.err.count("\n")) == (2, 1)
+    assert "--random keeps no older negatives" in ran.err
+    assert not (world / "control.parquet").exists()
+
+
 def negative(qid, did, kind="wrong_modality"):
     return {"qid": qid, "did": did, "kind": kind, "rank": 1, "score": 0.5}
 
