@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lit_mmembed.data.images import check_image
+from lit_mmembed.data.spelling import check_id, printable
 from lit_mmembed.data.tar import END, sample_span
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import content_hash, file_hash, write_json
@@ -49,14 +50,18 @@ class ShardSetWriter:
         """Append one sample.
 
         Raises:
-            InputError: its id came before, it has neither text nor image, its modality says otherwise, its task is
-                unknown, or its image is unreadable or too large.
+            InputError: its id came before or has white space in it, it has neither text nor image, its modality says
+                otherwise, its task is unknown, its text is no Unicode, or its image is unreadable or too large.
         """
         extension = self._check(sample)
         name = stable_id(sample.id)
         if name in self._seen:
             raise InputError("duplicate id", record=sample.id, fix="give every sample of a split its own id")
-        span = sample_span(sample, extension)
+        try:
+            span = sample_span(sample, extension)
+        except UnicodeEncodeError:
+            fix = "correct its text, source, positives or negatives"
+            raise InputError("has half a character (a surrogate)", record=sample.id, fix=fix) from None
         self._make_room(len(span))
         assert self._stream is not None
         self._stream.write(span)
@@ -94,9 +99,10 @@ class ShardSetWriter:
         if not sample.id:
             raise InputError("has an empty id", record=repr(sample.text), fix="give every sample an id")
         try:
+            check_id(sample.id)
             modality = Modality.of(text=bool(sample.text), image=sample.image is not None)
-        except InputError as empty:
-            raise InputError(empty.problem, record=sample.id, fix=empty.fix) from None
+        except InputError as wrong:
+            raise InputError(wrong.problem, record=printable(sample.id), fix=wrong.fix) from None
         if modality is not sample.modality:
             raise InputError(
                 f'says modality "{sample.modality}" and holds "{modality}"', record=sample.id, fix="correct either"

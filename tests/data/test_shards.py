@@ -26,7 +26,7 @@ SAMPLES = [
     Sample("20:1", "a question", None, Modality.TEXT, "emoji_task0", ("20:7", "20:9"), ("20:8",), '{"from": "x"}'),
     Sample("20:2", None, picture(), Modality.IMAGE, "emoji_task4", ("20:7",)),
     Sample("20:3", "ünïcode / text", picture((1, 2, 3), kind="WEBP"), Modality.IMAGE_TEXT),
-    Sample("odd id/with:everything %", "x", None, Modality.TEXT),
+    Sample("odd@id/with:everything%", "x", None, Modality.TEXT),
     Sample("long" * 60, "y", picture(kind="JPEG"), Modality.IMAGE_TEXT),
 ]
 TASKS = ["emoji_task0", "emoji_task4"]
@@ -99,6 +99,10 @@ def test_streaming_a_shard_gives_the_same_samples(folder):
         (Sample("2", None, picture(kind="JPEG")[:-1], Modality.IMAGE), "cut short"),
         (Sample("2", None, picture(kind="WEBP")[:-3], Modality.IMAGE), "cannot be read|cut short"),
         (Sample("", "t"), "empty id"),
+        (Sample("a b", "t"), "id 'a b' is empty or has white space in it"),
+        (Sample("\ud83d", "t"), "id has half a character"),
+        (Sample("2", "t\ud83d"), "has half a character"),
+        (Sample("2", "t", source="\ud83d"), "has half a character"),
     ],
 )
 def test_a_bad_sample_is_refused_by_name(tmp_path, sample, problem):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from lit_mmembed.data.building import BadSample, Qrel
 from lit_mmembed.data.directory import task_from_row
+from lit_mmembed.data.spelling import printable
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import read_json
 from lit_mmembed.types import Sample, Task
@@ -110,7 +111,9 @@ def read_tasks(path: Path) -> tuple[Task, ...]:
 
 
 def bad_sample(part: str, place: tuple[Path, int], sample_id: str | None, error: InputError) -> BadSample:
-    """Say where a damaged sample stands: `place` is (file, line number); a sample without id is named by its line."""
+    """Say where a damaged sample stands: `place` is (file, line number), which alone names a sample without id."""
     path, line = place
-    error = InputError(error.problem, file=f"{path}:{line}", record=error.record or sample_id, fix=error.fix)
-    return BadSample(part, sample_id or f"line {line}", error)
+    name, record = printable(sample_id or ""), error.record or sample_id
+    problem = printable(error.problem)
+    record = None if record is None else printable(record)
+    return BadSample(part, name, InputError(problem, file=f"{path}:{line}", record=record, fix=error.fix))

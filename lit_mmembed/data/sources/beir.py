@@ -12,6 +12,7 @@ import numpy as np
 
 from lit_mmembed.data.building import Qrel
 from lit_mmembed.data.sources.base import Item, Pools, Qrels, bad_sample, lines, parse_object
+from lit_mmembed.data.spelling import check_id, check_unicode
 from lit_mmembed.errors import InputError
 from lit_mmembed.types import Modality, Sample, Task, stable_id
 
@@ -152,6 +153,7 @@ class BeirSource:
         found = self._found_id(record)
         if found is None:
             raise InputError("lacks _id", fix="give every record an _id")
+        check_id(found)
         return found
 
     def _found_id(self, record: dict[str, Any]) -> str | None:
@@ -167,8 +169,9 @@ class BeirSource:
 
 
 def _text(record: dict[str, Any]) -> str:
-    """Title and text as BEIR joins them; InputError when both are empty."""
+    """Title and text as BEIR joins them; InputError when both are empty, or no Unicode."""
     text = f"{record.get('title') or ''} {record.get('text') or ''}".strip()
     if not text:
         raise InputError("has neither title nor text", fix="give it a text, or remove it")
+    check_unicode(text, "the text")
     return text

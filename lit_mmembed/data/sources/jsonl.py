@@ -12,6 +12,7 @@ from lit_mmembed.data.building import BadSample, Qrel
 from lit_mmembed.data.images import check_image
 from lit_mmembed.data.sources.base import SPLITS, Item, Pools, Qrels, bad_sample, lines, parse_object, read_tasks
 from lit_mmembed.data.sources.mbeir_images import read_image
+from lit_mmembed.data.spelling import check_id, check_unicode
 from lit_mmembed.data.tasks import task_by_name
 from lit_mmembed.errors import InputError
 from lit_mmembed.types import Modality, Sample, Task
@@ -147,6 +148,7 @@ def _parse(record: Record, side: str, tasks: Sequence[Task], place: tuple[Path, 
     name, text, image, source = (_string(record, field) for field in ("id", "text", "image", "source"))
     if name is None:
         raise InputError("lacks id", fix="give every line an id")
+    check_id(name)
     modality = Modality.of(text=text is not None, image=image is not None)
     sample = Sample(name, text, None, modality, source=source)
     splits = _strings(record, "split")
@@ -178,6 +180,7 @@ def _string(record: Record, field: str) -> str | None:
     found = record.get(field)
     if found is not None and not isinstance(found, str):
         raise InputError(f"{field} is not a string", fix=f"correct {field}")
+    check_unicode(found, field)
     return found or None
 
 
@@ -187,4 +190,5 @@ def _strings(record: Record, field: str) -> tuple[str, ...]:
     listed = [found] if isinstance(found, str) else found
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         raise InputError(f"{field} is neither a string nor a list of strings", fix=f"correct {field}")
+    check_unicode("".join(listed), field)
     return tuple(listed)

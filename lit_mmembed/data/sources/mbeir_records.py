@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lit_mmembed.data.spelling import check_id, check_unicode
 from lit_mmembed.data.tasks import find_task
 from lit_mmembed.errors import InputError
 from lit_mmembed.types import Modality, Sample, Task
@@ -59,6 +60,7 @@ def document_ids(record: Record, field: str) -> tuple[str, ...]:
     dids = tuple(item["did"] if isinstance(item, dict) and "did" in item else item for item in listed)
     if not all(isinstance(did, str) for did in dids):
         raise InputError(f"{field} holds something that is no document id", fix="write a list of strings")
+    check_unicode("".join(dids), field)
     return dids
 
 
@@ -91,6 +93,7 @@ def _identifier(record: Record, field: str) -> str:
     found = record.get(field)
     if not isinstance(found, str) or not found:
         raise InputError(f"lacks {field}", fix=f"give every record a {field}")
+    check_id(found)
     return found
 
 
@@ -98,12 +101,16 @@ def _text(record: Record, field: str) -> str | None:
     found = record.get(field)
     if found is not None and not isinstance(found, str):
         raise InputError(f"{field} is neither a string nor null", fix=f"correct {field}")
+    check_unicode(found, field)
     return found or None
 
 
 def _source(record: Record, field: str) -> str | None:
     found = record.get(field)
-    return None if found is None else str(found)
+    if found is None:
+        return None
+    check_unicode(str(found), field)
+    return str(found)
 
 
 def _modality(record: Record, field: str, *, text: str | None, image_path: str | None) -> Modality:

@@ -21,6 +21,7 @@ from lit_mmembed.data.images import check_image
 from lit_mmembed.data.instructions import MBEIR_INSTRUCTIONS
 from lit_mmembed.data.sources.base import Item, Pools, Qrels, bad_sample
 from lit_mmembed.data.sources.mbeir import LICENCES
+from lit_mmembed.data.spelling import check_id
 from lit_mmembed.data.tasks import MBEIR_TASKS, task_by_name
 from lit_mmembed.errors import InputError
 from lit_mmembed.types import Modality, Sample, Task
@@ -108,6 +109,7 @@ class ParquetSource:
     def _item(self, part: str, place: tuple[Path, int], record: dict[str, Any], positives: tuple[str, ...]) -> Item:
         name = _id(record)
         try:
+            check_id(name)
             text, image, modality = _content(record)
             if image is not None:
                 check_image(image)

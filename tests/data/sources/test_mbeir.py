@@ -166,7 +166,7 @@ def test_a_line_that_is_no_json_is_named_by_file_and_line(root: Path) -> None:
     path.write_text(path.read_text().replace("}\n", "\n", 1))
     item = bad(MBeirSource(root))[0]
     assert str(item.error).startswith(f"{path}:1: is not JSON")
-    assert (item.part, item.id) == ("candidates/test", "line 1")
+    assert (item.part, item.id) == ("candidates/test", "")
 
 
 @pytest.mark.parametrize("archived", [False, True])

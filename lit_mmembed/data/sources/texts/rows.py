@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lit_mmembed.data.spelling import check_unicode
 from lit_mmembed.errors import InputError
 
 ID_BYTES = 16
@@ -75,10 +76,7 @@ def checked_text(found: Any, field: str) -> str:
     text = found.strip()
     if not text:
         raise InputError(f"{field} is empty", fix=f"give {field} a text, or remove the row")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{field} has half a character (a surrogate)", fix=f"correct {field}") from None
+    check_unicode(text, field)
     return text
 
 
@@ -107,6 +105,7 @@ def checked_id(found: Any, field: str) -> str:
     name = str(found)
     if not name or name.split() != [name]:
         raise InputError(f"{field} {name!r} is empty or has a blank in it", fix=f"correct {field}")
+    check_unicode(name, field)
     return name
 
 
