@@ -128,16 +128,23 @@ class BeirSource:
 
     def _judged_lines(self, split: str) -> Iterator[tuple[int, Qrel]]:
         path = self.root / "qrels" / QRELS[split]
+        seen: set[int] = set()
         for line in lines(path):
             cells = line.content.decode(errors="replace").rstrip("\r\n").split("\t")
             if line.number == 1 and not cells[-1].lstrip("-").isdecimal():
                 continue
             try:
-                qid, did, relevance = cells
-                yield line.number, (self._prefix + qid, self._prefix + did, int(relevance), MBEIR_ID)
+                qid, did, score = cells
+                relevance = int(score)
             except ValueError:
                 fix = "write three columns with tabs between: query-id, corpus-id, score"
                 raise InputError("is no line of BEIR's qrels", file=f"{path}:{line.number}", fix=fix) from None
+            pair = stable_id(f"{qid}\t{did}")
+            if pair in seen:
+                fix = "keep one of its lines, also where they say the same"
+                raise InputError("is judged twice", file=f"{path}:{line.number}", record=f"{qid} {did}", fix=fix)
+            seen.add(pair)
+            yield line.number, (self._prefix + qid, self._prefix + did, relevance, MBEIR_ID)
 
     def _has_document(self, did: str) -> bool:
         known, name = self._known_documents, stable_id(did)

@@ -9,6 +9,7 @@ from lit_mmembed.data.sources.beir import BeirSource
 from lit_mmembed.errors import InputError
 from lit_mmembed.types import Sample
 from tests.data.sources.folders import build_beir
+from tests.tiny import mmembed
 
 
 @pytest.fixture
@@ -61,3 +62,13 @@ def test_a_broken_line_of_qrels_and_a_folder_without_any_are_named(root: Path) -
         list(BeirSource(root).items())
     with pytest.raises(InputError, match=r"has no train\.tsv, dev\.tsv or test\.tsv"):
         BeirSource(root / "qrels")
+
+
+@pytest.mark.parametrize("score", [2, 0])
+def test_a_pair_that_is_judged_twice_is_named_by_file_and_line_also_where_both_agree(root: Path, score: int) -> None:
+    file = root / "qrels/test.tsv"
+    file.write_text(f"query-id\tcorpus-id\tscore\nq2\td2\t2\nq2\td1\t1\nq3\td2\t1\nq2\td2\t{score}\n")
+    ran = mmembed("shard", "--source", "beir", "--root", root, "--out", root.parent / "out")
+    assert (ran.status, ran.err.count("\n")) == (2, 1)
+    assert ran.err.startswith(f"mmembed: error: {file}:5: q2 d2: is judged twice (fix: keep one of its lines")
+    assert not (root.parent / "out").exists()
