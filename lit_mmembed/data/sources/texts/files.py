@@ -75,7 +75,7 @@ def rows_of(path: Path) -> Iterator[Row]:
     """
     try:
         yield from _reader_of(path)(path)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as broken:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as broken:
         raise InputError(f"cannot be read: {broken}", file=path, fix="fetch it again, or save it as UTF-8") from None
 
 
@@ -119,15 +119,30 @@ def _table(delimiter: str, quoting: int) -> Callable[[Path], Iterator[Row]]:
     def read(path: Path) -> Iterator[Row]:
         csv.field_size_limit(1 << 30)  # Python's own limit is 128 KiB a cell
         with _opened(path) as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
-            cells = csv.reader(text, delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
-            header = next(cells, [])
+            cells = csv.reader(text, delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
+            rows = _table_rows(cells, path)
+            header = next(rows, [])
             if len(header) < 2:
                 raise InputError(f"has the header {header}", file=f"{path}:1", fix="name two columns or more")
-            for row in cells:
+            for row in rows:
                 if row:
                     yield Row((path, cells.line_num), _cells(header, row))
 
     return read
+
+
+def _table_rows(cells: Any, path: Path) -> Iterator[list[str]]:
+    """The rows of csv's reader; one whose quote is never closed would hold all that follow it."""
+    while True:
+        begins = cells.line_num + 1
+        try:
+            row = next(cells)
+        except StopIteration:
+            return
+        except csv.Error as broken:
+            fix = "close the quote; inside of quotes write a quote twice"
+            raise InputError(f"cannot be read: {broken}", file=f"{path}:{begins}", fix=fix) from None
+        yield row
 
 
 def _cells(header: list[str], row: list[str]) -> Any:

@@ -109,6 +109,12 @@ FILES = [
     ),
     ("rows.csv", b"question\nQ?\n", "rows.csv:1: has the header ['question']"),
     ("rows.csv", b"question,answer\nQ?,A.,B.\n", "rows.csv:2: has 3 cells, the header has 2"),
+    (
+        "rows.csv",
+        b'question,answer\nQ?,A.\nR?,"B.\nS?,C.\nT?,D.\n',
+        "rows.csv:3: cannot be read: unexpected end of data",
+    ),
+    ("rows.csv", b'question,answer\nQ?,A.\nR?,"B." C\n', "rows.csv:3: cannot be read: ',' expected after"),
     ("rows.csv", b"question,answer\nQ\xe4?,A.\n", "rows.csv: cannot be read: 'utf-8' codec"),
     ("rows.jsonl.gz", b"no archive", "rows.jsonl.gz: cannot be read: Not a gzipped file"),
     (
