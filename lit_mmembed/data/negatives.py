@@ -154,8 +154,10 @@ class OwnNegatives:
 
 def _positives(qrels: Path) -> tuple[Any, Any]:
     """Return the queries and documents of a file of positives, as arrays of strings."""
-    from pyarrow import csv, string
+    from pyarrow import array, csv, string
 
+    if not qrels.stat().st_size:  # Arrow takes no empty file
+        return array([], string()), array([], string())
     names = ["qid", "zero", "did", "relevance", "task"]
     kept = {"qid": string(), "did": string()}
     table = csv.read_csv(

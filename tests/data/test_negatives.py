@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lit_mmembed.data.negatives import MinedNegatives
+from lit_mmembed.data.reader import ShardReader
+from lit_mmembed.data.shards import write_shard_set
 from lit_mmembed.errors import InputError
 from lit_mmembed.types import Sample
 
@@ -113,6 +115,18 @@ def test_a_missing_file_and_one_of_other_columns_are_named(tmp_path):
     (tmp_path / "text.parquet").write_text("no parquet")
     with pytest.raises(InputError, match=r"text\.parquet: is not a file of negatives"):
         MinedNegatives(tmp_path / "text.parquet").draw(Sample("q1"), np.random.default_rng(0))
+
+
+def test_a_split_without_judgements_has_no_positive_among_the_negatives(tmp_path):
+    folders = [tmp_path / name for name in ("queries", "candidates")]
+    write_shard_set(folders[0], [Sample("q1", "Which bird?")])
+    write_shard_set(folders[1], [Sample("d1", "A wren."), Sample("d2", "A robin.")])
+    (tmp_path / "train.txt").write_text("")
+    mined = MinedNegatives(write(tmp_path / "n.parquet", [("q1", "d1", "unsatisfying")]))
+    mined.check(*map(ShardReader, folders), tmp_path / "train.txt")
+    (tmp_path / "train.txt").write_text("q1 0 d1 1 0\n")
+    with pytest.raises(InputError, match="positive and negative at once"):
+        mined.check(*map(ShardReader, folders), tmp_path / "train.txt")
 
 
 def test_only_the_kinds_asked_for_are_drawn(tmp_path):
