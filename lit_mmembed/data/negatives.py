@@ -151,6 +151,22 @@ class OwnNegatives:
         """Return one negative's id, or None."""
         return query.negatives[int(generator.integers(len(query.negatives)))] if query.negatives else None
 
+    def check(self, queries: ShardReader, candidates: ShardReader) -> None:
+        """Check every query's negatives, in one pass over the queries.
+
+        Raises:
+            InputError: a negative is a positive of its query, or is not in the pool; a query is damaged.
+        """
+        fix = "correct the source and shard it again, or train with negatives: in_batch"
+        for query in queries:
+            for did in query.negatives:
+                record = f"query {query.id}, document {did}"
+                if did in query.positives:
+                    raise InputError("is positive and negative at once", file=queries.folder, record=record, fix=fix)
+                if candidates.find(did) is None:
+                    problem = f"is a negative that {candidates.folder} lacks"
+                    raise InputError(problem, file=queries.folder, record=record, fix=fix)
+
 
 def _positives(qrels: Path) -> tuple[Any, Any]:
     """Return the queries and documents of a file of positives, as arrays of strings."""

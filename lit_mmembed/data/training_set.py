@@ -91,7 +91,8 @@ class TrainingSet:
         """Raise InputError for what would go wrong during training and can be seen before it.
 
         A text that spells the image's token, limits that the encoder does not take, a source without negatives beside
-        one with, negatives of other queries, a document that is positive and negative at once.
+        one with, negatives of other queries, a document that is positive and negative at once, a negative that the pool
+        lacks. Queries whose own negatives are wrong are left to training where it skips bad samples.
         """
         has = [source.negatives not in (None, IN_BATCH) for source in self.sources]
         for source, part in zip(self.sources, self.parts, strict=True):
@@ -107,6 +108,8 @@ class TrainingSet:
                 )
             if isinstance(part.negatives, MinedNegatives):
                 part.negatives.check(part.queries, part.candidates, source.directory.qrels_path(SPLIT))
+            elif isinstance(part.negatives, OwnNegatives) and part.on_bad_sample == "raise":
+                part.negatives.check(part.queries, part.candidates)
 
     def record(self, share: np.ndarray) -> list[dict[str, Any]]:
         """What each source was, for the record of the weights."""

@@ -11,6 +11,7 @@ import pytest
 from lit_mmembed.data.collate import TrainingCollate
 from lit_mmembed.data.datamodule import RetrievalData
 from lit_mmembed.data.mixture import MixedSource, Mixture
+from lit_mmembed.data.sharding import shard
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import file_hash
 from tests.data.test_negatives import write
@@ -135,6 +136,38 @@ def test_a_document_that_is_positive_and_negative_at_once_is_refused_before_trai
     with pytest.raises(InputError, match="positive and negative at once") as wrong:
         checked(data_of(tiny, MixedSource(words, negatives=str(tmp_path / "n.parquet")), negatives=Path("own")))
     assert (wrong.value.record, wrong.value.file) == ("query 2:3, document 8:3", str(tmp_path / "n.parquet"))
+
+
+@pytest.fixture(params=["is positive and negative at once", "is a negative that "])
+def wrong_own(request, tmp_path) -> tuple[Path, str]:
+    """A set one of whose queries has a negative that is its positive, or that is nowhere; and what is wrong with it."""
+    write_words(tmp_path / "set")
+    wrong = "8:7" if request.param.endswith("once") else "8:99"
+    file = tmp_path / "set/queries.jsonl"
+    file.write_text(file.read_text().replace('"negatives": ["8:8", "8:9"]', f'"negatives": ["8:8", "{wrong}"]'))
+    return shard(source="jsonl", root=tmp_path / "set", out=tmp_path / "again"), f"document {wrong}: {request.param}"
+
+
+def test_own_negatives_that_cannot_be_drawn_are_refused_before_training(tiny, wrong_own, tmp_path, from_root):
+    words, message = wrong_own
+    flags = tiny.fit(tmp_path / "run", mixture_flag(words), data__negatives="in_batch")
+    ran = mmembed(*flags)
+    assert (ran.status, ran.err.count("\n")) == (2, 1), ran.err
+    assert f"{words / 'queries/train'}: query 2:7, {message}" in ran.err and "(fix: correct the source" in ran.err
+    assert not (tmp_path / "run/log.jsonl").exists()
+    alone = RetrievalData(words, batch_size=8, negatives=Path("own"))
+    with pytest.raises(InputError, match=message):
+        checked(alone)
+
+
+def test_skipping_leaves_a_query_with_such_negatives_to_training(tiny, wrong_own, caplog):
+    words, _ = wrong_own
+    skipping = RetrievalData(words, batch_size=8, negatives=Path("own"), on_bad_sample="skip")
+    checked(skipping)
+    training = skipping.training_set()
+    row = training.parts[0].queries.row_of("2:7")
+    asked = {training[0, place, row].query.text for place in range(30)}
+    assert len(asked) == 2 and "skipped a training query" in caplog.text
 
 
 def test_limits_for_an_encoder_of_one_length_are_refused(tiny, words):
