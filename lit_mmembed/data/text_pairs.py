@@ -7,6 +7,7 @@ that the picture asks for).
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator
@@ -89,12 +90,12 @@ class _Documents:
 
 
 def _pairs(directory: DataDirectory, split: str) -> Iterator[Pair]:
-    candidates = directory.candidates(split)
-    queries = list(directory.queries(split))
+    """Read the queries twice, as their images would fill the memory: for the captions of pictures, then for pairs."""
+    queries, candidates = directory.queries(split), directory.candidates(split)
     captions: dict[bytes, set[str]] = defaultdict(set)
     for query in queries:
         if query.modality is Modality.IMAGE and query.image is not None:
-            captions[query.image] |= {text for did in query.positives if (text := candidates.by_id(did).text)}
+            captions[_digest(query.image)] |= {text for did in query.positives if (text := candidates.by_id(did).text)}
     for query in queries:
         if query.modality is not Modality.TEXT:
             continue
@@ -109,8 +110,12 @@ def _pairs_of(
     if positive.text:
         yield Pair(dataset, str(query.text), positive.text)
     elif positive.image is not None:
-        for caption in sorted(captions.get(positive.image, set()) - {str(query.text)}):
+        for caption in sorted(captions.get(_digest(positive.image), set()) - {str(query.text)}):
             yield Pair(dataset, str(query.text), caption)
+
+
+def _digest(image: bytes) -> bytes:
+    return hashlib.blake2b(image, digest_size=16).digest()
 
 
 def _merged(pairs: list[Pair]) -> Iterator[tuple[str, str, list[str]]]:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import io
 import json
+import random
+import tracemalloc
 
 import pytest
+from PIL import Image
 
 from lit_mmembed.data.directory import DataDirectory
 from lit_mmembed.data.instructions import Instructions
@@ -69,6 +73,40 @@ def test_the_same_directory_gives_the_same_bytes(data, source, tmp_path):
     again = write_text_pairs(data, tmp_path / "again")
     for file in source.iterdir():
         assert (again / file.name).read_bytes() == file.read_bytes()
+
+
+def noise(number: int) -> bytes:
+    """A picture of some 68 kB, another one for each number."""
+    stream = io.BytesIO()
+    Image.frombytes("RGB", (150, 150), random.Random(number).randbytes(3 * 150 * 150)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_pictures_are_not_held_in_memory(tmp_path):
+    count = 60
+    images = [noise(number) for number in range(count)]
+    task = ("Birds", 20, 3, 4, "image", "text"), ("Birds", 20, 0, 1, "text", "image")
+    (tmp_path / "tasks.json").write_text(json.dumps([dict(zip(FIELDS, row, strict=True)) for row in task]))
+    documents, queries = [], []
+    for number, image in enumerate(images):
+        (tmp_path / f"{number}.png").write_bytes(image)
+        documents += [{"id": f"20:{number}", "text": f"Bird {number}."}]
+        documents += [{"id": f"20:i{number}", "image": f"{number}.png"}]
+        asked = {"split": "train", "task": "birds_task3", "positives": [f"20:{number}"]}
+        queries += [{"id": f"20:q{number}", "image": f"{number}.png", **asked}]
+        asked = {"split": "train", "task": "birds_task0", "positives": [f"20:i{number}"]}
+        queries += [{"id": f"20:t{number}", "text": f"A picture of bird {number}.", **asked}]
+    write_jsonl(tmp_path, "candidates", documents)
+    write_jsonl(tmp_path, "queries", queries)
+    data = shard(source="jsonl", root=tmp_path, out=tmp_path / "shards")
+    tracemalloc.start()
+    try:
+        source = write_text_pairs(data, tmp_path / "pairs")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(pairs_of(source, "train")) == count
+    assert peak < sum(map(len, images)) / 3
 
 
 def test_a_directory_without_texts_that_belong_together_is_an_error(tmp_path):
