@@ -64,7 +64,18 @@ VARIANT = re.compile(r"(HardNegatives|Decontaminated)?(\.v\d+)?$")
 TEXT_DATASET = 100
 """Number of the data set of a text task: M-BEIR's own are below."""
 
-_STEMS = {name.removesuffix("Retrieval").removesuffix("2018"): paper for name, paper in MTEB15.items()}
+CQADUPSTACK = re.compile(
+    "cqadupstack(android|english|gaming|gis|mathematica|physics|programmers|stats|tex|unix|webmasters|wordpress)"
+)
+"""The English parts in lower case; translations have a language behind it."""
+
+
+def _stem(name: str) -> str:
+    """What a task and its variants have in common; mteb spells some of them in another case."""
+    return name.removesuffix("Retrieval").removesuffix("2018").removeprefix("Nano").lower()
+
+
+_STEMS = {_stem(name): paper for name, paper in MTEB15.items()}
 
 
 def paper_task(name: str) -> Task | None:
@@ -74,10 +85,9 @@ def paper_task(name: str) -> Task | None:
     """
     if name in MBEIR:
         return task_by_name(MBEIR[name])
-    stem = VARIANT.sub("", VARIANT.sub("", name).removesuffix("Retrieval")).removesuffix("2018")
-    stem = stem.removeprefix("Nano")
-    if stem.startswith("CQADupstack"):
-        stem = "CQADupstack"
+    stem = _stem(VARIANT.sub("", VARIANT.sub("", name).removesuffix("Retrieval")))
+    if CQADUPSTACK.fullmatch(stem):
+        stem = "cqadupstack"
     paper = _STEMS.get(stem)
     if paper is None:
         return None
