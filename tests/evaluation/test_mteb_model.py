@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lit_mmembed.errors import InputError
+from lit_mmembed.evaluation.mteb import searching
 from lit_mmembed.evaluation.mteb.searching import strictly_falling
 from lit_mmembed.retriever import Retriever
 from tests.encoders.small import TEXTS, jpeg, own_small
@@ -132,6 +133,16 @@ def test_only_documents_to_be_reranked_are_embedded_and_returned(library, encode
     assert found(retriever(encoder, tmp_path), task, top_ranked={"q1": ["d4"]})["q2"] == {}
     with pytest.raises(InputError, match="q1: document d9 is to be reranked and is not in the corpus"):
         found(retriever(encoder, tmp_path), task, top_ranked={"q1": ["d9"]})
+
+
+def test_the_pool_is_looked_through_once_for_the_documents_of_all_queries(library, encoder, tmp_path, monkeypatch):
+    given = {"q1": ["d4", "d1"], "q2": ["d2", "d4", "d1"]}
+    task, asked = text_task(top_ranked=given), [*QUERIES, {"id": "q3", "text": "nothing given"}]
+    looked_for, places_in = [], searching.places_in
+    monkeypatch.setattr(searching, "places_in", lambda names, ids: looked_for.append(names) or places_in(names, ids))
+    results = found(retriever(encoder, tmp_path), task, queries=asked, top_ranked=given)
+    assert {qid: set(row) for qid, row in results.items()} == {"q1": {*given["q1"]}, "q2": {*given["q2"]}, "q3": set()}
+    assert looked_for == [["d4", "d1", "d2", "d4", "d1"]]
 
 
 def test_equal_documents_are_scored_in_the_order_of_their_ids(library, encoder, tmp_path):

@@ -29,7 +29,9 @@ def rerank(queries: Store, pool: Store, given: Mapping[str, Sequence[str]], *, t
     Raises:
         InputError: a document that the corpus does not have.
     """
-    rows = [places_in(list(given.get(qid, ())), pool.ids) for qid in queries.ids]
+    named = [list(given.get(qid, ())) for qid in queries.ids]
+    places = places_in([did for dids in named for did in dids], pool.ids)  # at once: it hashes the whole pool
+    rows = np.split(places, np.cumsum([len(dids) for dids in named], dtype=np.int64))[:-1]
     for qid, row in zip(queries.ids, rows, strict=True):
         if (row < 0).any():
             did = given[qid][int((row < 0).argmax())]
