@@ -13,7 +13,7 @@ from lit_mmembed.data.tasks import MBEIR_TASKS
 from lit_mmembed.encoders.pretrained import load_encoder, save_encoder
 from lit_mmembed.encoders.prompts import paper_prompts
 from lit_mmembed.errors import InputError
-from lit_mmembed.evaluation.mteb.names import GROUPS, MBEIR, MTEB15, paper_task
+from lit_mmembed.evaluation.mteb.names import GROUPS, MBEIR, MTEB15
 from lit_mmembed.evaluation.mteb.prompts import Prompts
 from lit_mmembed.evaluation.mteb.protocol import VERSIONS, load_mteb
 from lit_mmembed.evaluation.mteb.run import averages, evaluate_tasks, named_tasks
@@ -111,37 +111,6 @@ def test_every_task_of_the_paper_is_in_mteb_and_has_the_papers_prompt(library):
     wrong = next(task for task in tasks if task.metadata.name == "Fashion200kI2TRetrieval")
     assert "image" in Prompts("mteb").of(wrong.metadata).instruction.split()[-1]
     assert "product description" in prompts.of(wrong.metadata).instruction
-
-
-@pytest.mark.parametrize(
-    ("name", "paper"),
-    [
-        ("CQADupstackGamingRetrieval", "CQADupStack"),
-        ("ClimateFEVERHardNegatives.v2", "Climate-FEVER"),
-        ("ClimateFEVER.v2", "Climate-FEVER"),
-        ("FEVERHardNegatives.v2", "FEVER"),
-        ("NanoFiQA2018Retrieval", "FiQA"),
-        ("Touche2020Retrieval.v3", "Touche-2020"),
-        ("QuoraRetrievalDecontaminated", "Quora"),
-        ("CQADupstackRetrieval", "CQADupStack"),
-        ("NanoClimateFeverRetrieval", "Climate-FEVER"),
-        ("TrecCOVIDDecontaminated", "TREC-COVID"),
-        ("SciDocsDecontaminated", "SCIDOCS"),
-        ("CQADupstackRetrieval-PL", None),
-        ("CQADupstack-Android-PL", None),
-        ("CQADupstackGamingRetrieval-Fa", None),
-        ("CQADupstackTex-NL", None),
-        ("CQADupstackTex-VN", None),
-        ("SCIDOCS-NL", None),
-        ("SciDocsRR", None),
-        ("NQTablesRetrieval", None),
-        ("MSMARCOv2", None),
-        ("CUB200I2IRetrieval", None),
-    ],
-)
-def test_variants_of_a_task_have_its_prompt(name, paper):
-    task = paper_task(name)
-    assert (task and task.dataset) == paper
 
 
 def test_a_task_of_neither_table_has_mtebs_prompt_or_none_and_a_line_says_so(library, caplog):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from datasets import Dataset, Features, Image, Value
@@ -26,6 +26,12 @@ COLUMNS = {"t": ("text",), "i": ("image",), "it": ("image", "text")}
 UNROUNDED = {"ndcg_cut": "ndcg", "map_cut": "map", "recall": "recall", "P": "precision", "success": "hit_rate"}
 """pytrec_eval's names -> mteb's."""
 SUBSET = "default"
+
+
+class LocalMetadata(TaskMetadata):
+    """mteb's metadata of a task, with what `TaskRows` asks."""
+
+    verbatim: ClassVar[bool] = True
 
 
 class LocalTask(AbsTaskRetrieval):
@@ -134,7 +140,7 @@ def _metadata(
     directory: DataDirectory, task: Task, category: str, *, split: str, pool: str, prompt: str | None
 ) -> TaskMetadata:
     letters = set(category.replace("2", ""))
-    return TaskMetadata(
+    return LocalMetadata(
         name=task.name,
         description=f"{task.name} of {directory.name}",
         dataset={"path": f"{directory.name}/{pool}", "revision": directory.hash},

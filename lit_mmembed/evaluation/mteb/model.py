@@ -19,7 +19,7 @@ from lit_mmembed.encoders.pretrained import weights_hash
 from lit_mmembed.errors import InputError
 from lit_mmembed.evaluation.mteb.embedding import Embedding, check_lengths, embed_rows, embed_to_store
 from lit_mmembed.evaluation.mteb.prompts import Asked, Prompts
-from lit_mmembed.evaluation.mteb.rows import TaskRows, encoded_image, tidy
+from lit_mmembed.evaluation.mteb.rows import TaskRows, encoded_image, tidy, unreserved
 from lit_mmembed.evaluation.mteb.searching import Found, found, rerank
 from lit_mmembed.files import content_hash
 from lit_mmembed.retrieval.ids import places_in
@@ -191,7 +191,8 @@ class MtebRetriever:
         shutil.rmtree(self.task_folder(task_metadata), ignore_errors=True)
 
     def _row(self, record: Mapping[str, Any], side: Side, asked: Asked) -> EncoderRow:
-        text = tidy(str(record.get("text") or ""), getattr(self.encoder.preprocess, "reserved", None))
+        reserved = getattr(self.encoder.preprocess, "reserved", None)
+        text = unreserved(tidy(str(record.get("text") or "")), reserved)
         row = GivenRow(text, encoded_image(record.get("image"))).load(side, asked.instruction, asked.task)
         return EncoderRow(row.text, row.image, side, row.instruction, row.task, self.embedding.length(side))
 
@@ -210,6 +211,7 @@ class MtebRetriever:
             rows=rows,
             length=self.embedding.length(side),
             reserved=getattr(self.encoder.preprocess, "reserved", None),
+            verbatim=getattr(task_metadata, "verbatim", False),
         )
         manifest = {
             "weights_hash": self.weights,

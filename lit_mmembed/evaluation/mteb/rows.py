@@ -34,6 +34,7 @@ class TaskRows:
         rows: [m] rows of the table; None means all.
         length: Tokens at most; None: the encoder's own limit.
         reserved: What no text may spell (the image's placeholder): it is written with a blank inside.
+        verbatim: Keep outer blanks, and texts of nothing else: a data directory's, which `mmembed encode` keeps.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class TaskRows:
         rows: np.ndarray | None = None,
         length: int | None = None,
         reserved: str | None = None,
+        verbatim: bool = False,
     ) -> None:
         self.table = _undecoded(table)
         self.side = side
@@ -54,7 +56,7 @@ class TaskRows:
         self.asked = asked if side is Side.QUERY else None
         self._some = rows is not None
         self.rows = np.arange(len(table)) if rows is None else np.asarray(rows)
-        self.length, self.reserved = length, reserved
+        self.length, self.reserved, self.verbatim = length, reserved, verbatim
         self._read = self.table.select_columns(["id", *self.texts, *(["image"] if self.image else [])])
         self.characters, self._has_image = self._scanned()
 
@@ -92,9 +94,9 @@ class TaskRows:
         return np.where(self._has_image, codes, Modality.TEXT.code).astype(np.int8)
 
     def _row(self, record: Mapping[str, Any]) -> EncoderRow:
-        text = joined(record, self.texts)
-        text = text.strip() if self.side is Side.CANDIDATE else text
-        given = GivenRow(tidy(text, self.reserved), encoded_image(record["image"]) if self.image else None)
+        written = joined(record, self.texts)
+        text = written if self.verbatim else tidy(written.strip() if self.side is Side.CANDIDATE else written)
+        given = GivenRow(unreserved(text, self.reserved), encoded_image(record["image"]) if self.image else None)
         instruction, task = (None, None) if self.asked is None else (self.asked.instruction, self.asked.task)
         row = given.load(self.side, instruction, task)
         return EncoderRow(row.text, row.image, row.side, row.instruction, row.task, self.length)
@@ -107,7 +109,8 @@ class TaskRows:
         for start in range(0, len(self.rows), step):
             part: Any = self.rows[start : start + step]
             table = arrow[part if self._some else slice(start, start + len(part))]
-            characters.append(sum((_lengths(table[name]) for name in self.texts), np.zeros(len(part), np.int64)))
+            lengths = (_lengths(table[name], trimmed=not self.verbatim) for name in self.texts)
+            characters.append(sum(lengths, np.zeros(len(part), np.int64)))
             images.append(_present(table["image"]) if self.image else np.zeros(len(part), bool))
         return np.concatenate(characters), np.concatenate(images)
 
@@ -121,13 +124,16 @@ def joined(record: Mapping[str, Any], columns: Sequence[str]) -> str:
     return " ".join(parts)
 
 
-def tidy(text: str, reserved: str | None) -> str | None:
-    """The text with a reserved word broken in two; None where there is nothing but blanks."""
-    if not text.strip():
-        return None
-    if reserved and reserved in text:
+def tidy(text: str) -> str | None:
+    """The text; None where there is nothing but blanks."""
+    return text if text.strip() else None
+
+
+def unreserved(text: str | None, reserved: str | None) -> str | None:
+    """The text with a reserved word broken in two; None where there is none."""
+    if text and reserved:
         text = text.replace(reserved, f"{reserved[:1]} {reserved[1:]}")
-    return text
+    return text or None
 
 
 def encoded_image(image: Any) -> Any:
@@ -157,12 +163,13 @@ def _undecoded(table: Any) -> Any:
     return table
 
 
-def _lengths(column: pa.ChunkedArray) -> np.ndarray:
-    """[n] characters without outer blanks; of a conversation, 200 a turn."""
+def _lengths(column: pa.ChunkedArray, *, trimmed: bool) -> np.ndarray:
+    """[n] characters, outer blanks not counted where trimmed; of a conversation, 200 a turn."""
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         lengths = pc.multiply(pc.list_value_length(column), 200)
     else:
-        lengths = pc.utf8_length(pc.utf8_trim_whitespace(column.cast(pa.large_string())))
+        texts = column.cast(pa.large_string())
+        lengths = pc.utf8_length(pc.utf8_trim_whitespace(texts) if trimmed else texts)
     return pc.fill_null(lengths, 0).to_numpy().astype(np.int64)
 
 
