@@ -116,7 +116,7 @@ def judge_an_unknown_query(root: Path) -> str:
 
 def break_the_json(root: Path) -> str:
     (root / QUERIES).write_text((root / QUERIES).read_text() + '{"qid": \n')
-    return f"{QUERIES}:5: line 5: is not JSON"
+    return f"{QUERIES}:5: is not JSON"
 
 
 def ask_for_an_unknown_positive(root: Path) -> str:

@@ -17,6 +17,7 @@ from lit_mmembed.data.building import BadSample, Qrel
 from lit_mmembed.data.images import check_image
 from lit_mmembed.data.sources.base import SPLITS, Item, Pools, Qrels
 from lit_mmembed.data.sources.pictures import Pictures
+from lit_mmembed.data.spelling import check_id, check_unicode, printable
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import read_json
 from lit_mmembed.types import Modality, Sample, Task
@@ -185,7 +186,13 @@ class ComposedSource(ABC):
 
 
 def _known(asked: Asked, gallery: set[str], split: str) -> Asked | BadSample:
-    """Check that what a query names is in its gallery."""
+    """Check that what a query names is in its gallery, and how it is spelled."""
+    try:
+        check_id(asked.id)
+        check_unicode(asked.text, "the text")
+    except InputError as wrong:
+        bad = InputError(printable(wrong.problem), file=asked.place, fix=wrong.fix)
+        return BadSample(f"queries/{split}", printable(asked.id), bad)
     for name in (asked.reference, *asked.positives):
         if name not in gallery:
             problem, fix = f"names picture {name}, which is not in the gallery", "check the list of pictures"

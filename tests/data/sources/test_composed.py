@@ -104,6 +104,24 @@ def test_a_broken_annotation_of_circo_is_refused_with_file_and_query(tmp_path, p
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"caption": "half \ud83d"}, "91:71: the text has half a character"),
+        ({"pairid": "7 1"}, "91:7 1: id '91:7 1' is empty or has white space in it"),
+    ],
+)
+def test_a_query_that_qrels_or_shards_cannot_hold_is_refused_with_its_file_or_skipped(tmp_path, entry, message):
+    path = build_cirr(tmp_path / "cirr") / "captions/cap.rc2.val.json"
+    write(path, [row | entry if row["pairid"] == 71 else row for row in json.loads(path.read_text())])
+    flags = ("shard", "--source", "cirr", "--root", tmp_path / "cirr", "--out", tmp_path / "out", "--splits", "val")
+    refused = mmembed(*flags)
+    assert (refused.status, refused.err.count("\n")) == (2, 1)
+    assert refused.err.startswith(f"mmembed: error: {path}: {message}")
+    done(*flags, "--on-bad-sample", "skip")
+    assert len(DataDirectory(tmp_path / "out").queries("val")) == 2
+
+
 def test_a_missing_picture_is_an_error_or_is_skipped(tmp_path):
     root = build_circo(tmp_path / "circo")
     (root / PICTURES_OF_CIRCO / "000000000112.jpg").unlink()
