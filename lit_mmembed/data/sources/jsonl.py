@@ -173,6 +173,9 @@ def _query(sample: Sample, record: Record, tasks: Sequence[Task]) -> Sample:
         problem = f'holds "{sample.modality}", but {task.name} asks with "{task.query_modality}"'
         raise InputError(problem, fix="correct the query or its task")
     positives, negatives = _strings(record, "positives"), _strings(record, "negatives")
+    if len(set(positives)) < len(positives):
+        twice = next(did for place, did in enumerate(positives) if did in positives[:place])
+        raise InputError(f"names positive {twice} twice", fix="name it once")
     return dataclasses.replace(sample, task=task.name, positives=positives, negatives=negatives)
 
 

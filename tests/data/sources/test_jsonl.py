@@ -70,6 +70,7 @@ def test_a_broken_candidate_is_named_by_file_line_and_id(root: Path, record: dic
     [
         ({"positives": ["200:9"]}, "positive 200:9 is not among the candidates"),
         ({"positives": ["200:4"]}, "positive 200:4 is not among the candidates"),
+        ({"positives": ["200:1", "200:2", "200:1"]}, "names positive 200:1 twice"),
         ({"split": None}, "belongs to no split"),
         ({"split": ["train", "test"]}, "belongs to no split, or to several"),
         ({"task": "cirr_task7"}, "task 'cirr_task7' is unknown"),
