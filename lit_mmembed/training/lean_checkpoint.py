@@ -33,9 +33,12 @@ class LeanCheckpoint(lightning.LightningModule):
         """Leave out what is not trained."""
         if self._frozen is None or self.trainer.strategy.restore_checkpoint_after_setup:
             return
-        weights = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {name: weight for name, weight in weights.items() if name not in self._frozen}
-        checkpoint[FROZEN] = self._frozen
+        still = frozen_weights(self).keys()  # a callback may have begun to train what was frozen
+        frozen = {name: found for name, found in self._frozen.items() if name in still}
+        parts = tuple(f"{name}." for name in frozen)  # of a quantized weight: weight.absmax, weight.quant_map, ...
+        weights = checkpoint["state_dict"].items()
+        checkpoint["state_dict"] = {n: w for n, w in weights if n not in frozen and not n.startswith(parts)}
+        checkpoint[FROZEN] = frozen
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the weights as loaded in their place.

@@ -2,11 +2,59 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from lit_mmembed.training.lean_checkpoint import SAMPLED, digest, frozen_weights
+from lit_mmembed.errors import InputError
+from lit_mmembed.training.lean_checkpoint import SAMPLED, LeanCheckpoint, digest, frozen_weights
+
+
+class Packed(nn.Linear):
+    """A linear layer whose state dict says how its weight is packed, as bitsandbytes' do."""
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}weight.absmax"] = torch.ones(1)
+
+
+class Small(LeanCheckpoint):
+    def __init__(self) -> None:
+        super().__init__()
+        self.packed, self.frozen, self.trained = Packed(2, 2), nn.Linear(2, 2), nn.Linear(2, 2)
+        for module in (self.packed, self.frozen):
+            module.requires_grad_(False)
+        strategy = SimpleNamespace(restore_checkpoint_after_setup=False)
+        self._trainer = SimpleNamespace(strategy=strategy, ckpt_path="resume.ckpt")  # type: ignore[assignment]
+        self.setup("fit")
+
+
+def saved(module: Small) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    return checkpoint
+
+
+def test_what_a_packed_weight_has_beside_it_is_left_out_too():
+    checkpoint = saved(Small())
+    assert checkpoint["state_dict"].keys() == {"trained.weight", "trained.bias"}
+    again = Small()
+    again.load_state_dict({**frozen_weights(again), **checkpoint["state_dict"]})
+
+
+def test_what_is_trained_since_the_start_is_kept_and_going_on_is_refused():
+    module = Small()
+    module.frozen.requires_grad_(True)
+    checkpoint = saved(module)
+    assert {"frozen.weight", "frozen.bias"} <= checkpoint["state_dict"].keys()
+    other = Small()
+    other.load_state_dict(module.state_dict(), strict=False)
+    other.setup("fit")
+    with pytest.raises(InputError, match=r"the weight frozen\.bias is frozen now, not as when this run began"):
+        other.on_load_checkpoint(checkpoint)
 
 
 def test_a_digest_is_of_type_shape_and_values():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import lightning
+import torch
 from lightning.pytorch import Callback, Trainer
 
 from lit_mmembed.data.datamodule import RetrievalData
@@ -133,6 +134,7 @@ class MineNegatives(Callback):
                     autocast=trainer.precision_plugin.forward_context(),
                     progress=step if trainer.is_global_zero else None,
                 )
+        torch.cuda.empty_cache()  # the first process searches on all GPUs; does nothing without one
         first_alone(lambda: self._search_and_mine(target, work, data))
         trainer.strategy.barrier("mined")
 
