@@ -29,6 +29,7 @@ Killed at any point, the same command goes on: files of finished parts are kept,
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
@@ -43,6 +44,7 @@ from lit_mmembed.cli.loading import changed, load
 from lit_mmembed.cli.locking import in_turn
 from lit_mmembed.cli.resolving import Stage, resolve
 from lit_mmembed.cli.reuse import DONE, STARTED, Finished
+from lit_mmembed.errors import InputError
 from lit_mmembed.files import PARTIAL, read_json, write_json
 from lit_mmembed.record import run_record
 
@@ -71,6 +73,7 @@ def run(
     Raises:
         InputError: a recipe cannot be read or a stage fails on its input.
     """
+    _refuse_many()
     recipes = recipes_of(recipe, changes, smoke=smoke)
     resolved = [resolve(content, seed=seed, out=out, file=file) for file, content in recipes]
     for (file, content), stages in zip(recipes, resolved, strict=True):
@@ -80,6 +83,15 @@ def run(
         _run_stages(stages, seed, None if fresh else Finished(out))
         print(f"{file}: all {len(stages)} stages done in {time.monotonic() - start:.0f} s", flush=True)
     return out / str(recipes[-1][1].name)
+
+
+def _refuse_many() -> None:
+    """Refuse to be started once for each GPU: fits start their processes themselves, and stages wait for each other."""
+    for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
+        if os.environ.get(name, "1") not in ("", "1"):
+            problem = f"`mmembed run` was started as one of {os.environ[name]} processes ({name})"
+            fix = "start it once: fits take all GPUs of the machine; for several machines start `mmembed fit` itself"
+            raise InputError(problem, fix=fix)
 
 
 def _run_stages(stages: dict[str, Stage], seed: int, finished: Finished | None) -> None:
@@ -115,7 +127,10 @@ def _turn_of(stage: Stage, title: str) -> Iterator[None]:
     Half copies of it that killed runs left are removed.
     """
     beside, name = stage.folder.parent, stage.folder.name
-    with in_turn(beside / f".{name}.lock", lambda who: print(f"{title}: waits for {who}", flush=True)):
+    with in_turn(
+        beside / f".{name}.lock",
+        lambda who: print(f"{title}: waits for {who}, or for the fit that it started", flush=True),
+    ):
         for left in beside.iterdir():
             if re.fullmatch(rf"{re.escape(name)}\.\d+{re.escape(PARTIAL)}", left.name):
                 shutil.rmtree(left)

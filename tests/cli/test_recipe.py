@@ -180,3 +180,13 @@ def test_what_is_left_empty_is_as_if_it_were_not_there(story):
     assert run(story) == ["data", "tokenizer", "negatives", "last"]
     assert run(story, "--smoke") == ["last"]
     assert {folder.name for folder in (story.parent / "runs").iterdir()} == {"2024", "2024_smoke"}
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
+def test_a_recipe_that_is_started_once_for_each_gpu_is_refused(story, monkeypatch, name):
+    monkeypatch.setenv(name, "8")
+    ran = mmembed("run", story, "--out", story.parent / "runs")
+    assert ran.status == 2 and f"one of 8 processes ({name})" in ran.err and ran.err.count("\n") == 1
+    assert not (story.parent / "runs").exists()
+    monkeypatch.setenv(name, "1")
+    assert run(story) == ["data", "tokenizer", "negatives", "last"]
