@@ -230,4 +230,5 @@ class LlavaReranker(nn.Module):
         missing = -len(tiles) % GPU_TILES
         padded = torch.cat([tiles, tiles.new_zeros(missing, *tiles.shape[1:])])
         made = torch.cat([self.backbone.vision({"pixels": group.to(device)}) for group in padded.split(GPU_TILES)])
-        return list(made[: len(tiles)].split([len(image.pixels) for image in images]))
+        parts = made[: len(tiles)].split([len(image.pixels) for image in images])
+        return [part.clone() for part in parts]  # kept as a view, one image would keep the whole pass

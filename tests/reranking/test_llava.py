@@ -85,6 +85,16 @@ def test_without_room_in_the_cache_the_scores_are_the_same_bits():
     assert none.cache.held == 0 < plenty.cache.held
 
 
+def test_what_is_kept_of_an_image_does_not_keep_the_pass_that_it_was_in(monkeypatch):
+    model = LlavaReranker(llava_folder()).eval()
+    monkeypatch.setattr(model.backbone, "vision", lambda features: torch.ones(len(features["pixels"]), 4, 8))
+    monkeypatch.setattr(model, "head", model.head.to("meta"))  # any device but the CPU: passes of one shape
+    images = [model.images(jpeg(number, (32, 32))) for number in range(3)]
+    kept = model._vision(images)
+    assert [len(one) for one in kept] == [1, 1, 1]
+    assert [one.untyped_storage().nbytes() for one in kept] == [4 * 4 * 8] * 3
+
+
 @torch.enable_grad()
 def test_gradients_are_those_of_the_questions_one_by_one():
     model = LlavaReranker(llava_folder()).eval()
