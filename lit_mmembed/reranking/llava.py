@@ -171,7 +171,8 @@ class LlavaReranker(nn.Module):
             packing=packing,
         ).last_hidden_state[0]
         true, false = self.head
-        return hidden[packing.last].float() @ (true - false)
+        with torch.autocast(device.type, enabled=False):  # which would multiply in half precision
+            return hidden[packing.last].float() @ (true - false)
 
     def record(self) -> dict[str, Any]:
         """Return the weights' hash, the template and the answers' ids."""

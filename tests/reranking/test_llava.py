@@ -95,6 +95,22 @@ def test_what_is_kept_of_an_image_does_not_keep_the_pass_that_it_was_in(monkeypa
     assert [one.untyped_storage().nbytes() for one in kept] == [4 * 4 * 8] * 3
 
 
+def test_margins_are_multiplied_in_fp32_under_autocast(monkeypatch):
+    model = LlavaReranker(llava_folder()).eval()
+    language, seen = model.backbone.language_model.forward, []
+
+    def kept(**given):
+        made = language(**given)
+        seen.append(made.last_hidden_state[0][given["packing"].last])
+        return made
+
+    monkeypatch.setattr(model.backbone.language_model, "forward", kept)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        made = model.differences([model.prepare(every_task()[0])])
+    expected = seen[0].double() @ (model.head[0] - model.head[1]).double()
+    torch.testing.assert_close(made, expected.float(), atol=1e-6, rtol=1e-6)
+
+
 @torch.enable_grad()
 def test_gradients_are_those_of_the_questions_one_by_one():
     model = LlavaReranker(llava_folder()).eval()
