@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_mmembed.data.generation import KINDS
@@ -15,6 +15,7 @@ from lit_mmembed.data.generation_data import GenerationData
 from lit_mmembed.encoders.generation import GenerationPreprocess, Generator
 from lit_mmembed.training.lean_checkpoint import LeanCheckpoint
 from lit_mmembed.training.optimization import Optimization
+from lit_mmembed.training.unused import idle
 from lit_mmembed.types import Features
 
 CAPTION, JUDGEMENT = KINDS.index("caption"), KINDS.index("judgement")
@@ -65,7 +66,7 @@ class GenerationModule(LeanCheckpoint):
         per_example = _mean_by(losses, example, len(batch["tokens"]))
         for code, kind in enumerate(KINDS):  # not a number, null in the log, where the batch has none of a kind
             self.log(f"train/loss/{kind}", per_example.detach()[batch["kind"] == code].mean())
-        loss = per_example.mean()
+        loss = per_example.mean() + idle(self._for_images())
         self.log("train/loss", loss.detach(), prog_bar=True, sync_dist=True)
         return loss
 
@@ -103,6 +104,11 @@ class GenerationModule(LeanCheckpoint):
             self.log_dict({f"val/judgement/{task}": share for task, share in shares.items()}, rank_zero_only=True)
             mean = torch.stack(list(shares.values())).mean()
             self.log("val/judgement/mean", mean, prog_bar=True, rank_zero_only=True)
+
+    def _for_images(self) -> list[nn.Parameter]:
+        """Return the weights that texts do not use, and images not all: the tower's last layers come to nothing."""
+        body = self.generator.model.model
+        return [*body.vision_tower.parameters(), *body.multi_modal_projector.parameters(), body.image_newline]
 
     def _judged(self, logits: Tensor, example: Tensor, batch: Features) -> Tensor:
         """Return for each example whether True is likelier than False as the first token of its answer."""

@@ -19,6 +19,7 @@ from lit_mmembed.reranking.llava import LlavaPrompts, LlavaReranker
 from lit_mmembed.reranking.prompts import TemplateName
 from lit_mmembed.training.lean_checkpoint import LeanCheckpoint
 from lit_mmembed.training.optimization import Optimization
+from lit_mmembed.training.unused import idle
 
 Objective = Literal["listwise", "pointwise"]
 
@@ -82,6 +83,8 @@ class RerankerModule(LeanCheckpoint):
         """Return the mean over lists."""
         lists = self._differences(batch)
         loss = torch.stack([self._loss(one) for one in lists]).mean()
+        if not any(one.images for one in batch):
+            loss = loss + idle(self.reranker.backbone.projector().parameters())
         first = torch.stack([one[0] >= one.max() for one in lists]).float().mean()
         size = len(batch)
         self.log("train/loss", loss.detach(), prog_bar=True, sync_dist=True, batch_size=size)
