@@ -17,6 +17,8 @@ TRANSFORMS: tuple[Transform, ...] = get_args(Transform)
 WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 FARTHEST = 1e4
 """Margins are clipped here: the oracle's are infinite."""
+INFINITE = float(np.finfo(np.float32).max)
+"""An infinite retrieval score counts as this."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Fusion:
         """Return the fused scores [documents] float32, between 0 and 1, of one query."""
         from lit_mmembed.reranking.scorer import probability
 
-        answer = probability(margins) if self.transform == "probability" else _spread(margins)
+        answer = probability(margins) if self.transform == "probability" else _spread(margins, FARTHEST)
         return ((1 - self.weight) * _spread(retrieval) + self.weight * answer).astype(np.float32)
 
 
@@ -62,12 +64,23 @@ def choose(judged: Sequence[Judged]) -> tuple[Fusion, list[dict[str, Any]]]:
 
     The best has the highest mean over tasks of hit@k at each task's own k; among equals the highest mean reciprocal
     rank, then the smallest weight.
+
+    Raises:
+        InputError: no document is labelled as an answer, as on a test split whose labels are kept back.
     """
+    if not any(query.relevant.any() for query in judged):
+        raise no_labels()
     tried = [Fusion(weight, transform) for transform in TRANSFORMS for weight in WEIGHTS]
     measured = [_measured(fusion, judged) for fusion in tried]
     best = max(range(len(tried)), key=lambda place: (*measured[place], -tried[place].weight))  # the first of equals
     grid = [{**asdict(fusion), "hit": hit, "mrr": mrr} for fusion, (hit, mrr) in zip(tried, measured, strict=True)]
     return tried[best], grid
+
+
+def no_labels(run: Path | None = None) -> InputError:
+    """Return the error of choosing where every weight is as good as the next."""
+    problem = "of the documents that are asked about none is labelled as an answer: no weight is better than another"
+    return InputError(problem, file=run, fix="choose it on a split with labels, such as val")
 
 
 def read_fusion(path: str | Path, *, data_hash: str, split: str) -> Fusion:
@@ -101,8 +114,8 @@ def _measured(fusion: Fusion, judged: Sequence[Judged]) -> tuple[float, float]:
     return tuple(float(value) for value in means.mean(axis=0))  # type: ignore[return-value]
 
 
-def _spread(values: np.ndarray) -> np.ndarray:
-    """Return values over 0 to 1; where all are equal, 1."""
-    values = np.clip(np.asarray(values, dtype=np.float64), -FARTHEST, FARTHEST)
+def _spread(values: np.ndarray, farthest: float = INFINITE) -> np.ndarray:
+    """Return values, clipped, over 0 to 1; where all are equal, 1."""
+    values = np.clip(np.asarray(values, dtype=np.float64), -farthest, farthest)
     low, high = values.min(), values.max()
     return (values - low) / (high - low) if high > low else np.ones_like(values)

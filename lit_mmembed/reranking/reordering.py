@@ -24,9 +24,10 @@ from lit_mmembed.types import Ranking
 def reordered(ranking: Ranking, answers: Sequence[Answered], fusion: Fusion | None) -> Ranking:
     """Return the ranking with the first documents of each query in the order of their new scores.
 
-    Scores: P(True), or the fused score, of those that were asked about, ties by their rank in the retrieval; minus the
-    rank of the others, which thus keep their order below all of them. A tie is told apart by the next smaller float32.
-    A query without answers keeps the scores of the retrieval.
+    Those that were asked about are ordered by their margin, or by the fused score, ties by their rank in the retrieval.
+    Scores: P(True), or the fused score; minus the rank of the others, which thus keep their order below all of them.
+    Equal scores (P(True) is 1 in float32 for every margin above 17) are told apart by the next smaller float32, as
+    whoever reads the ranking orders it by them. A query without answers keeps the scores of the retrieval.
     """
     document = ranking.document.copy()
     score = ranking.score.astype(np.float32)
@@ -35,17 +36,21 @@ def reordered(ranking: Ranking, answers: Sequence[Answered], fusion: Fusion | No
             continue
         first, end = (int(edge) for edge in ranking.offsets[place : place + 2])
         asked = slice(first, first + len(answered.margins))
-        new = final_scores(ranking.score[asked], answered.margins, fusion)
-        order = np.argsort(-new, kind="stable")
+        order, new = best_first(ranking.score[asked], answered.margins, fusion)
         document[asked] = ranking.document[asked][order]
-        score[asked] = strictly_falling(new[order])
+        score[asked] = strictly_falling(new)
         score[asked.stop : end] = -np.arange(len(answered.margins) + 1, end - first + 1, dtype=np.float32)
     return Ranking(ranking.query_ids, ranking.document_ids, document, score, ranking.offsets)
 
 
-def final_scores(retrieval: np.ndarray, margins: np.ndarray, fusion: Fusion | None) -> np.ndarray:
-    """Return the scores [documents] float32 that one query's documents are ordered by."""
-    return probability(margins) if fusion is None else fusion.scores(retrieval, margins)
+def best_first(retrieval: np.ndarray, margins: np.ndarray, fusion: Fusion | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order [documents] int64 of one query's documents, and their scores [documents] float32 in it."""
+    if fusion is None:
+        order = np.argsort(-margins, kind="stable")
+        return order, probability(margins[order])
+    scores = fusion.scores(retrieval, margins)
+    order = np.argsort(-scores, kind="stable")
+    return order, scores[order]
 
 
 def strictly_falling(scores: np.ndarray) -> np.ndarray:
