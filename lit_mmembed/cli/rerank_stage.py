@@ -64,9 +64,8 @@ def rerank(flags: argparse.Namespace) -> None:
 def _settings(flags: argparse.Namespace) -> Settings:
     from lit_mmembed.reranking.rerank import Settings
 
-    run = flags.run / RUNS[flags.pool] if flags.run.is_dir() else flags.run
     return Settings(
-        run,
+        _ranking(flags.run, flags.pool),
         flags.data,
         flags.split,
         depth=flags.k,
@@ -75,6 +74,24 @@ def _settings(flags: argparse.Namespace) -> Settings:
         tasks=tuple(flags.tasks) if flags.tasks else None,
         part=_part(flags.part),
     )
+
+
+def _ranking(run: Path, pool: str) -> Path:
+    """Return the ranking that --run and --pool name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not run.is_dir():
+        if not run.exists():
+            fix = "name a Parquet ranking, a TREC run or a folder of `mmembed evaluate`"
+            raise InputError("does not exist", file=run, fix=fix)
+        return run
+    found = [name for name, file in RUNS.items() if (run / file).exists()]
+    if pool not in found:
+        fix = f"--pool {found[0]}" if found else "name a folder of `mmembed evaluate`"
+        raise InputError(f"holds no {RUNS[pool]}", file=run, fix=fix)
+    return run / RUNS[pool]
 
 
 def _part(given: str | None) -> tuple[int, int] | None:

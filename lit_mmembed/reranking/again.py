@@ -41,8 +41,8 @@ def rerank_again(settings: Settings, answers: Sequence[Path]) -> Reranked:
             first; a query is in two files or in none.
     """
     directory = DataDirectory(settings.data)
-    wanted = settings_record(settings, directory)
     ranking = read_ranking(settings.run)
+    wanted = settings_record(settings, directory)
     asking = asking_about(settings, ranking, directory)
     what, found = _joined(asking, answers, wanted)
     in_order = [NOTHING] * len(asking)

@@ -58,3 +58,12 @@ def test_models_that_can_not_answer(tiny, run, tmp_path, llava):
 def test_a_file_that_is_no_chosen_weight(tiny, run, tmp_path):
     (tmp_path / "weight.json").write_text('{"weight": 1}')
     assert "is not a chosen weight" in refused(tiny, run, "--oracle", "--fusion", tmp_path / "weight.json")
+
+
+def test_a_ranking_that_is_not_there(tiny, run, tmp_path):
+    assert "nothing.parquet: does not exist" in refused(tiny, tmp_path / "nothing.parquet", "--oracle")
+    assert "nothing.parquet: does not exist" in refused(tiny, tmp_path / "nothing.parquet", "--answers", run)
+    (tmp_path / "evaluated").mkdir()
+    assert "holds no run.parquet (fix: name a folder" in refused(tiny, tmp_path / "evaluated", "--oracle")
+    run.rename(tmp_path / "evaluated" / "run_local.parquet")
+    assert "holds no run.parquet (fix: --pool local)" in refused(tiny, tmp_path / "evaluated", "--oracle")
