@@ -143,8 +143,8 @@ def _said(worker: Worker) -> bytes:
 
 def _failure(worker: Worker) -> InputError:
     lines = _said(worker).decode(errors="replace").strip().splitlines() or ["it said nothing"]
-    told = lines[-1].removeprefix("mmembed: error: ")
-    fix = "the same command goes on with what was answered"
+    told, _, fix = lines[-1].removeprefix("mmembed: error: ").partition(" (fix: ")
+    fix = fix.removesuffix(")") or "the same command goes on with what was answered"
     return InputError(f"a part ended with status {worker.process.returncode}: {told}", file=worker.answers, fix=fix)
 
 

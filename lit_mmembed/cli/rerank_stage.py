@@ -11,7 +11,7 @@ from lit_mmembed.cli.rerank_arguments import PRECISIONS
 from lit_mmembed.errors import InputError
 
 if TYPE_CHECKING:
-    from lit_mmembed.reranking.asking import Shorten
+    from lit_mmembed.reranking.asking import Asking, Shorten
     from lit_mmembed.reranking.fusion import Fusion
     from lit_mmembed.reranking.rerank import Reranked, Settings
     from lit_mmembed.reranking.scorer import Scorer
@@ -22,7 +22,7 @@ RUNS = {"global": "run.parquet", "local": "run_local.parquet"}
 def rerank(flags: argparse.Namespace) -> None:
     """`mmembed rerank`."""
     _check(flags)
-    from lit_mmembed.cli.rerank_parts import answered_in_parts, devices_of, end_with_parent, removed
+    from lit_mmembed.cli.rerank_parts import answered_in_parts, end_with_parent, removed
     from lit_mmembed.data.directory import DataDirectory
     from lit_mmembed.files import file_hash
     from lit_mmembed.reranking.again import answers_record, rerank_again
@@ -35,7 +35,7 @@ def rerank(flags: argparse.Namespace) -> None:
     settings = _settings(flags)
     what = settings_record(settings, DataDirectory(flags.data))
     out = part_out(flags.out, settings.part)
-    devices = 1 if flags.answers or settings.part else devices_of(flags)
+    devices = _devices(flags, settings)
     scorer: Scorer | None = None
     if flags.answers:
         what = answers_record(what, flags.answers)
@@ -45,6 +45,8 @@ def rerank(flags: argparse.Namespace) -> None:
     if _is_made_before(flags, out, what, fusion, chosen_in):
         print(f"{out}: made before")
         return
+    if flags.choose_weight:
+        _check_labels(settings)
     if flags.answers:
         _write(flags, rerank_again(settings, flags.answers), fusion, chosen_in)
     elif devices > 1:
@@ -102,6 +104,31 @@ def _part(given: str | None) -> tuple[int, int] | None:
     if not (slash and number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
         raise InputError(f"--part {given} is no part", fix="I/N with I from 1 to N, as in --part 2/8")
     return int(number), int(parts)
+
+
+def _devices(flags: argparse.Namespace, settings: Settings) -> int:
+    """Return how many processes answer: no more than there are queries to ask about."""
+    from lit_mmembed.cli.rerank_parts import devices_of
+
+    devices = 1 if flags.answers or settings.part else devices_of(flags)
+    return devices if devices == 1 else min(devices, len(_questions(settings).asked))
+
+
+def _check_labels(settings: Settings) -> None:
+    """Raise where no weight can be chosen, before a model is asked."""
+    from lit_mmembed.reranking.fusion import no_labels
+
+    asking = _questions(settings)
+    if not any(asking.relevant(place).any() for place in asking.asked):
+        raise no_labels(settings.run)
+
+
+def _questions(settings: Settings) -> Asking:
+    from lit_mmembed.data.directory import DataDirectory
+    from lit_mmembed.reranking.rerank import asking_about
+    from lit_mmembed.retrieval.ranking import read_ranking
+
+    return asking_about(settings, read_ranking(settings.run), DataDirectory(settings.data))
 
 
 def _whole(reranked: Reranked, devices: int) -> Reranked:

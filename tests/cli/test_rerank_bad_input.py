@@ -67,3 +67,10 @@ def test_a_ranking_that_is_not_there(tiny, run, tmp_path):
     assert "holds no run.parquet (fix: name a folder" in refused(tiny, tmp_path / "evaluated", "--oracle")
     run.rename(tmp_path / "evaluated" / "run_local.parquet")
     assert "holds no run.parquet (fix: --pool local)" in refused(tiny, tmp_path / "evaluated", "--oracle")
+
+
+def test_a_weight_chosen_where_nothing_is_labelled(tiny, run, tmp_path):
+    weight = tmp_path / "weight.json"
+    told = refused(tiny, run, "--oracle", "--choose-weight", weight)
+    assert "run.parquet: of the documents that are asked about none is labelled as an answer" in told
+    assert {path.name for path in tmp_path.iterdir()} == {"run.parquet"}  # no model was asked

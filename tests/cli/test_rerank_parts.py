@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from lit_mmembed.cli.rerank_parts import PARENT
-from lit_mmembed.retrieval.ranking import ranking_record
+from lit_mmembed.data.directory import DataDirectory
+from lit_mmembed.retrieval.ranking import from_pairs, ranking_record, write_ranking
 from tests.cli.test_rerank import by_query, command, llava, made_run, reranked, run
 from tests.encoders.initial_folders import checkpoint
+from tests.reranking.world import Killed
 from tests.tiny import ROOT, Tiny, done, mmembed, rows
 
 __all__ = ["llava", "reranked", "run"]
@@ -53,6 +55,29 @@ def test_several_processes_make_what_one_makes(tiny, run, llava, reranked, tmp_p
     assert "made before" in done(*command(tiny, run, out, "--model", llava, "--devices", 2, "--device", "cpu")).out
 
 
+@pytest.mark.parametrize("queries", [1, 2])
+def test_there_are_no_more_processes_than_queries(tiny, llava, tmp_path, queries, monkeypatch):
+    started = []
+
+    def killed(flags, run, count):
+        started.append(count)
+        raise Killed
+
+    monkeypatch.setattr("lit_mmembed.cli.rerank_parts.answered_in_parts", killed)
+    qids = DataDirectory(tiny.data).queries("test").ids[:queries]
+    documents = list(DataDirectory(tiny.data).candidates("test").ids[:2])
+    few = tmp_path / "few.parquet"
+    write_ranking(few, from_pairs(np.repeat(qids, 2), documents * queries, [2.0, 1.0] * queries))
+    asked = command(tiny, few, tmp_path / "out.parquet", "--model", llava, "--devices", 3, "--device", "cpu")
+    if queries == 1:  # needs no further process
+        done(*asked)
+        assert started == [] and len(by_query(tmp_path / "out.parquet")) == 1
+    else:
+        with pytest.raises(Killed):
+            mmembed(*asked)
+        assert started == [2]
+
+
 def test_parts_are_joined_in_any_order(tiny, run, reranked, parts, tmp_path):
     done(*command(tiny, run, tmp_path / "out.parquet", "--answers", parts[2], parts[0], parts[1]))
     joined = answers(tmp_path / "out.answers.parquet")
@@ -70,6 +95,7 @@ def test_a_process_that_fails_ends_the_others_and_the_next_call_goes_on(tiny, ru
     ran = mmembed(*command(tiny, run, out, "--model", llava, "--devices", 2, "--device", "cpu"))
     assert ran.status == 2 and not out.exists()
     assert "a part ended with status 2" in ran.err and "exists already" in ran.err and ran.err.count("\n") == 1
+    assert ran.err.count("(fix: ") == 1
     before = first.stat().st_mtime_ns
     second.unlink()
     done(*command(tiny, run, out, "--model", llava, "--part", "2/2"))
