@@ -15,6 +15,7 @@ from lit_mmembed.encoders.adapters import Lora, add_lora, is_adapter, merge_lora
 from lit_mmembed.encoders.checkpoints import Checkpoint, canonical, local_folder
 from lit_mmembed.encoders.generation import WEIGHTS
 from lit_mmembed.encoders.mllm_backbone import DType
+from lit_mmembed.errors import InputError
 from lit_mmembed.reranking.llava import LlavaPrompts, LlavaReranker
 from lit_mmembed.reranking.prompts import TemplateName
 from lit_mmembed.training.lean_checkpoint import LeanCheckpoint
@@ -74,6 +75,14 @@ class RerankerModule(LeanCheckpoint):
     def configure_optimizers(self) -> Any:
         """AdamW over the trainable parameters."""
         return self.optimization.configure((self.reranker,), int(self.trainer.estimated_stepping_batches))
+
+    def on_fit_start(self) -> None:
+        """Refuse the precisions in which all weights are half or double ones, those that are trained too."""
+        precision = str(self.trainer.precision)
+        if precision.endswith("-true") and precision != "32-true":
+            dtype = {"bf16-true": "bfloat16", "16-true": "float16"}.get(precision, "float32")
+            fix = f"set model.dtype={dtype}: what is trained stays fp32; and trainer.precision=32-true or bf16-mixed"
+            raise InputError(f"no reranker is trained in trainer.precision={precision}", fix=fix)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed dropout by (seed, step, process), so that a resumed run draws what an uninterrupted one draws."""

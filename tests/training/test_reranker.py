@@ -216,3 +216,12 @@ def test_more_mined_negatives_than_negatives_are_refused(tiny, llava, tmp_path):
         "--trainer.max_steps=1",
     )
     assert ran.status == 2 and "3 mined negatives of 2 per query" in ran.err
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16-true", "bfloat16"), ("64-true", "float32")])
+def test_a_precision_of_all_weights_is_refused_in_one_line(tiny, llava, tmp_path, precision, dtype):
+    ran = mmembed(*fit_command(tiny, llava, tmp_path / "r", f"--trainer.precision={precision}", steps=1))
+    told = ran.err.splitlines()[-1]
+    assert ran.status == 2 and f"error: no reranker is trained in trainer.precision={precision} (" in told
+    assert f"fix: set model.dtype={dtype}: " in told
+    done(*fit_command(tiny, llava, tmp_path / "r", f"--model.dtype={dtype}", "--trainer.precision=bf16-mixed", steps=1))
