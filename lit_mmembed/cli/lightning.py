@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import warnings
 from argparse import ArgumentError
 from contextlib import suppress
 from itertools import pairwise
@@ -16,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import jsonargparse
-import torch
 import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar
@@ -25,6 +22,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lit_mmembed.cli.agent import agent_folder
+from lit_mmembed.cli.quiet import quiet
 from lit_mmembed.data.datamodule import RetrievalData
 from lit_mmembed.errors import InputError
 from lit_mmembed.files import atomic_file
@@ -168,7 +166,7 @@ def _main(arguments: list[str], cli: type[RetrieverCLI]) -> int:
         import_path_denylist=["*"],
         import_path_allowlist=[*ALLOWED_IMPORTS, *allowed],
     )
-    _quiet()
+    quiet()
     _check_yaml(arguments)
     try:
         _run(arguments, cli)
@@ -231,24 +229,3 @@ def _check_yaml(arguments: list[str]) -> None:
 
 def _as_list(setting: Any) -> list[Any]:
     return list(setting) if isinstance(setting, (list, tuple)) else [] if setting is None else [setting]
-
-
-def _quiet() -> None:
-    """Silence what says nothing to the user: worker counts, missing servers' tips, device lists."""
-    if torch.cuda.is_available():
-        torch.set_float32_matmul_precision("high")
-    for logger in (
-        "lightning.pytorch.utilities.rank_zero",
-        "lightning.pytorch.trainer.connectors.checkpoint_connector",
-        "lightning.fabric.utilities.seed",
-    ):
-        logging.getLogger(logger).setLevel(logging.WARNING)
-    for message in (
-        ".*does not have many workers.*",
-        ".*treespec.*",
-        ".*isinstance.*LeafSpec.*",
-        ".*log_every_n_steps.*",
-        ".*args parameter is intended to run from within Python.*",
-        ".*custom batch sampler.*for prediction.*",
-    ):
-        warnings.filterwarnings("ignore", message)
