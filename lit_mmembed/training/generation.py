@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -16,7 +17,7 @@ from lit_mmembed.encoders.generation import GenerationPreprocess, Generator
 from lit_mmembed.training.lean_checkpoint import LeanCheckpoint
 from lit_mmembed.training.optimization import Optimization
 from lit_mmembed.training.unused import idle
-from lit_mmembed.types import Features
+from lit_mmembed.types import Features, Task
 
 CAPTION, JUDGEMENT = KINDS.index("caption"), KINDS.index("judgement")
 
@@ -87,7 +88,7 @@ class GenerationModule(LeanCheckpoint):
         caption = losses[batch["kind"][example] == CAPTION]
         self._sums["caption"] += torch.stack([caption.sum(), torch.tensor(float(len(caption)), device=self.device)])
         right = self._judged(logits, example, batch) == batch["true"]
-        tasks = cast(GenerationData, self.trainer.datamodule).directory.tasks  # type: ignore[attr-defined]
+        tasks = self._tasks()
         for code in batch["task"].unique().tolist():
             of_task = (batch["task"] == code) & (batch["kind"] == JUDGEMENT)
             if of_task.any():
@@ -95,15 +96,21 @@ class GenerationModule(LeanCheckpoint):
 
     def on_validation_epoch_end(self) -> None:
         """Log the perplexity of captions and the share of right judgements; half of them are True, chance is 50 %."""
-        sums = {name: self.trainer.strategy.reduce(both, reduce_op="sum") for name, both in self._sums.items()}
-        caption = sums.pop("caption")
+        names = ["caption", *(task.name for task in self._tasks())]  # all, so that every process adds up the same
+        own = torch.stack([self._sums.get(name, torch.zeros(2, device=self.device)) for name in names])
+        sums = dict(zip(names, self.trainer.strategy.reduce(own, reduce_op="sum").unbind(), strict=True))
+        caption = sums["caption"]
         if caption[1]:
             self.log("val/caption_perplexity", (caption[0] / caption[1]).exp(), rank_zero_only=True)
-        if sums:
-            shares = {task: both[0] / both[1] for task, both in sums.items()}
+        in_order = [name for name in dict.fromkeys([*self._sums, *names]) if name != "caption" and sums[name][1]]
+        if in_order:
+            shares = {task: sums[task][0] / sums[task][1] for task in in_order}
             self.log_dict({f"val/judgement/{task}": share for task, share in shares.items()}, rank_zero_only=True)
             mean = torch.stack(list(shares.values())).mean()
             self.log("val/judgement/mean", mean, prog_bar=True, rank_zero_only=True)
+
+    def _tasks(self) -> Sequence[Task]:
+        return cast(GenerationData, self.trainer.datamodule).directory.tasks  # type: ignore[attr-defined]
 
     def _for_images(self) -> list[nn.Parameter]:
         """Return the weights that texts do not use, and images not all: the tower's last layers come to nothing."""

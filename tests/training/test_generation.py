@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -123,6 +124,27 @@ def test_a_short_answer_counts_as_much_as_a_long_one(tiny, llava):
         alone = [module.training_step(module.preprocess([example]), 0) for example in examples]
         together = module.training_step(module.preprocess(examples), 0)
     torch.testing.assert_close(together, torch.stack(alone).mean(), atol=1e-5, rtol=1e-5)
+
+
+def test_every_process_adds_up_the_same_whatever_examples_it_has_had(llava):
+    tasks = [SimpleNamespace(name=name) for name in ("a_task0", "b_task3")]
+    parts = [{"caption": [3.0, 2.0]}, {"b_task3": [1.0, 4.0], "caption": [1.0, 2.0]}]
+    module, logged, reduced = GenerationModule(llava), {}, []
+    module.log = lambda name, value, **options: logged.update({name: float(value)})  # type: ignore[method-assign]
+    module.log_dict = lambda values, **options: logged.update({n: float(v) for n, v in values.items()})  # type: ignore[method-assign]
+    strategy = SimpleNamespace(reduce=lambda value, reduce_op: reduced.append(value) or torch.stack(reduced).sum(0))
+    datamodule = SimpleNamespace(directory=SimpleNamespace(tasks=tasks))
+    for part in parts:  # process after process: what the last is told is the sum of all
+        logged.clear()
+        module._trainer = SimpleNamespace(strategy=strategy, datamodule=datamodule)  # type: ignore[assignment]
+        module._sums = {name: torch.tensor(both) for name, both in part.items()}
+        module.on_validation_epoch_end()
+    assert [value.shape for value in reduced] == [(3, 2), (3, 2)]
+    assert logged == {
+        "val/caption_perplexity": pytest.approx(math.e),
+        "val/judgement/b_task3": 0.25,
+        "val/judgement/mean": 0.25,
+    }
 
 
 def test_a_run_is_not_started_over_by_accident(tiny, run, llava):
