@@ -49,6 +49,11 @@ class GlobalImage:
         """Patches and the newline."""
         return self.grid**2 + 1
 
+    @property
+    def most_tokens(self) -> int:
+        """Every picture has as many."""
+        return self.typical_tokens
+
     def __call__(self, encoded: bytes, *, record: str | None = None) -> ImageParts:
         """Return uint8 pixels [1, 3, S, S]."""
         pixels = self.transform(encoded, record=record).unsqueeze(0)
@@ -81,6 +86,13 @@ class TiledImage:
     def typical_tokens(self) -> int:
         """Five tiles: the whole picture and two by two."""
         return 5 * self.grid**2
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of a picture that fills the tiles of the largest resolution, a newline after each of their rows."""
+        side = int(self.processor.crop_size["height"])
+        grids = [[extent // side * self.grid for extent in found] for found in self.processor.image_grid_pinpoints]
+        return self.grid**2 + max(rows * columns + rows for rows, columns in grids)
 
     def __call__(self, encoded: bytes, *, record: str | None = None) -> ImageParts:
         """Return uint8 pixels [tiles, 3, S, S]."""

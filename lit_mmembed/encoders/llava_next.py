@@ -128,7 +128,8 @@ class LlavaNextBackbone(MllmBackbone):
         grids = self.config.image_grid_pinpoints
         images = image_input(path, vision, token, any_resolution=any_resolution, grids=grids)
         self.images = images
-        refuse_sliding_window(text, images.typical_tokens + 512, path)
+        self.most_image_tokens = images.most_tokens
+        refuse_sliding_window(text, images.most_tokens + 512, path)
         self.register_buffer("pixel_mean", torch.tensor(images.mean), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(images.std), persistent=False)
 

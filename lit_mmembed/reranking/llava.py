@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lit_mmembed.encoders.checkpoints import config_of
 from lit_mmembed.encoders.fused import fuse_norms
 from lit_mmembed.encoders.llava_next import LlavaNextBackbone
-from lit_mmembed.encoders.mllm_backbone import DType
+from lit_mmembed.encoders.mllm_backbone import DType, refuse_sliding_window
 from lit_mmembed.encoders.mllm_preprocess import ImageParts
 from lit_mmembed.encoders.pretrained import weights_hash
 from lit_mmembed.errors import InputError
@@ -112,6 +112,8 @@ class LlavaReranker(nn.Module):
         rows = head_rows(checkpoint, (self.answers.true, self.answers.false))
         self.register_buffer("head", rows, persistent=False)
         self.max_tokens = max_tokens or int(config_of(checkpoint)["text_config"].get("max_position_embeddings", 32768))
+        two_images = 2 * self.backbone.most_image_tokens + 512  # the longest that is foreseen; `prepare` sees the texts
+        refuse_sliding_window(self.backbone.config.text_config, min(self.max_tokens, two_images), checkpoint)
         self.batch_tokens = batch_tokens
         self.cache = VisionCache(cache_bytes)
         self._asked = {"template": template, "dtype": dtype, "any_resolution": any_resolution}
@@ -131,6 +133,7 @@ class LlavaReranker(nn.Module):
         if longest > self.max_tokens:
             problem = f"a prompt of {longest} tokens is longer than {self.max_tokens}"
             raise InputError(problem, record=record, fix="lower --document-tokens, or raise --max-tokens")
+        refuse_sliding_window(self.backbone.config.text_config, longest, f"{self.source}: {record}")
         return made
 
     @torch.no_grad()

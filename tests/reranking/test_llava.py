@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from lit_mmembed.reranking.llava import LlavaReranker
 from lit_mmembed.reranking.prompts import Questions
 from lit_mmembed.reranking.scorer import probability
 from tests.encoders.small import jpeg
-from tests.encoders.small_mllm import llava_folder
+from tests.encoders.small_mllm import copied, llava_folder
 from tests.reranking.world import every_task, reranker, transformers_margin
 
 WAYS = [
@@ -129,3 +130,27 @@ def test_a_prompt_beyond_the_context_and_a_text_with_the_placeholder_are_errors(
         model.prepare(Questions("q", (Prompt("a long text " * 20, ()),), (False,)))
     with pytest.raises(InputError, match="spells <image>"):
         model.prepare(Questions("q", (Prompt("what is <image>?", ()),), (False,)))
+
+
+def windowed(folder, window):
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["sliding_window"] = window
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_prompts_beyond_a_sliding_window_are_errors(tmp_path):
+    folder = windowed(copied(llava_folder(), tmp_path), 600)  # 17 vectors of a whole image, at most 88 with its tiles
+    with pytest.raises(InputError, match=r"attends within 600 tokens, rows may have 688 .*image's resolution"):
+        LlavaReranker(folder, any_resolution=True)
+    LlavaReranker(folder, any_resolution=True, max_tokens=600)
+    model = LlavaReranker(folder)
+    model.prepare(every_task()[0])
+    with pytest.raises(InputError, match=r"query q: attends within 600 tokens, rows may have \d+"):
+        model.prepare(Questions("q", (Prompt("a long text " * 200, ()),), (False,)))
+
+
+def test_no_image_has_more_tokens_than_are_foreseen():
+    images = reranker("bytes", any_resolution=True).images
+    sizes = [(64, 64), (63, 64), (32, 64), (300, 300), (32, 96), (500, 100), (100, 500)]
+    assert max(images(jpeg(1, size)).tokens for size in sizes) == images.most_tokens
