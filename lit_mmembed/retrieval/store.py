@@ -126,8 +126,7 @@ class StoreWriter:
 
     def _prepare(self, identity: str, rows: pa.Table) -> None:
         """Open the partial store of this identity or make it; two processes may come at the same time."""
-        mark = self.partial / IDENTITY_FILE
-        while not (mark.exists() and read_json(mark) == identity):
+        while not _is_of(self.partial, identity):
             fresh = self.partial.with_name(f"{self.partial.name}.{os.getpid()}")
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
@@ -147,16 +146,23 @@ class StoreWriter:
                 shutil.rmtree(fresh, ignore_errors=True)
 
     def _discard_other(self, identity: str) -> None:
-        """Move a partial store of another identity away and remove it; put it back if it was made just now."""
-        if not self.partial.exists():
+        """Move a partial store of another identity away and remove it; put it back if it was made just now.
+
+        One of this identity is not moved: the process that made it may be opening its files.
+        """
+        if not self.partial.exists() or _is_of(self.partial, identity):
             return
         away = self.partial.with_name(f"{self.partial.name}.{os.getpid()}.old")
         self.partial.rename(away)
-        mark = away / IDENTITY_FILE
-        if mark.exists() and read_json(mark) == identity:
+        if _is_of(away, identity):
             away.rename(self.partial)
         else:
             shutil.rmtree(away)
+
+
+def _is_of(partial: Path, identity: str) -> bool:
+    mark = partial / IDENTITY_FILE
+    return mark.exists() and read_json(mark) == identity
 
 
 def _reserve(file: Path) -> None:

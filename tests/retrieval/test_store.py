@@ -5,12 +5,15 @@ import json
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from lit_mmembed.errors import InputError
+from lit_mmembed.retrieval import store as stores
 from lit_mmembed.retrieval.store import MANIFEST_FILE, ROWS_FILE, VECTORS_FILE, Store, check_same_weights
 from tests.retrieval.stores import store_of, vectors_of, writer
 
@@ -123,6 +126,21 @@ def test_a_partial_store_of_anything_else_is_discarded(tmp_path, difference) -> 
     other = writer(tmp_path / "store", **options)
     assert len(other.missing_rows()) == options["count"]
     assert [file.name for file in tmp_path.iterdir()] == ["store.partial"]
+
+
+def test_a_process_that_comes_second_does_not_move_the_store_that_the_first_is_opening(tmp_path, monkeypatch) -> None:
+    writer(tmp_path / "store", 6)
+    real, moved = Path.rename, []
+    monkeypatch.setattr(Path, "rename", lambda path, target: (moved.append(path.name), real(path, target)))
+    monkeypatch.setattr(stores, "_is_of", late(stores._is_of))
+    writer(tmp_path / "store", 6)
+    assert "store.partial" not in moved
+
+
+def late(is_of: Callable[[Path, str], bool]) -> Callable[[Path, str], bool]:
+    """Answer the first time as if the other process had not been there yet."""
+    answers = iter([False])
+    return lambda *given: next(answers, None) is not False and is_of(*given)
 
 
 def test_a_partial_store_that_was_being_discarded_does_not_stop_the_next(tmp_path) -> None:
