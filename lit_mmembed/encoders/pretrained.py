@@ -176,7 +176,12 @@ def referenced(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def class_path(instance: object) -> str:
     """Return what a YAML would name: "package.module.Class"."""
-    return f"{type(instance).__module__}.{type(instance).__qualname__}"
+    kind: type = type(instance)
+    if torch.distributed.is_available():
+        from torch.distributed.fsdp import FSDPModule
+
+        kind = next(one for one in kind.__mro__ if not issubclass(one, FSDPModule))  # sharding puts its own in front
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _description(folder: Path) -> dict[str, Any]:
