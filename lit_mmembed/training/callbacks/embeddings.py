@@ -18,6 +18,7 @@ from lit_mmembed.encoders.base import Encoder
 from lit_mmembed.encoders.pretrained import training_record, weights_hash
 from lit_mmembed.retrieval.store import StoreWriter
 from lit_mmembed.training.encoding import is_store_of, open_store
+from lit_mmembed.training.sharding import whole_weights
 from lit_mmembed.types import FOLDERS
 
 
@@ -51,7 +52,7 @@ class EmbeddingWriter(BasePredictionWriter):
         """Open a store, or go on with the one that a killed run left; return the rows [m] that it lacks."""
         data = cast(RetrievalData, trainer.datamodule)  # type: ignore[attr-defined]
         encoder, source = cast(Encoder, pl_module.encoder), cast(Path | None, pl_module.weights)
-        self._weights = self._weights or weights_hash(encoder)
+        self._weights = self._weights or weights_hash(encoder, whole_weights(encoder))
         path = self.path / FOLDERS[rows.side] if len(collections(data.predict)) > 1 else self.path
         if is_store_of(path, rows, data=data, split=split, weights=self._weights):
             self._writers.append(None)

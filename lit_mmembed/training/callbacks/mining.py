@@ -24,6 +24,7 @@ from lit_mmembed.retrieval.pools import is_ranking_of, search_identity, search_l
 from lit_mmembed.retrieval.search import search
 from lit_mmembed.retrieval.store import Store
 from lit_mmembed.training.encoding import encode_collection
+from lit_mmembed.training.sharding import whole_weights
 from lit_mmembed.training.waiting import first_alone
 from lit_mmembed.types import FOLDERS, Side
 
@@ -117,7 +118,7 @@ class MineNegatives(Callback):
         encoder = cast(Encoder, pl_module.encoder)
         work = target / "mining"
         stores = {Side.QUERY: work / "queries", Side.CANDIDATE: work / "candidates"}
-        weights = weights_hash(encoder)
+        weights = weights_hash(encoder, whole_weights(encoder))
         _discard_other_weights(work, weights, trainer.is_global_zero)
         trainer.strategy.barrier("mining")
         for side, store in stores.items():
