@@ -18,7 +18,7 @@ from lit_mmembed.training.cached_step import cached_loss
 from lit_mmembed.training.contrastive import contrastive_loss
 from lit_mmembed.training.lean_checkpoint import LeanCheckpoint
 from lit_mmembed.training.optimization import Optimization
-from lit_mmembed.training.sharding import is_sharded, refuse_under_deepspeed, shard_encoder
+from lit_mmembed.training.sharding import average_whole_gradients, is_sharded, refuse_under_deepspeed, shard_encoder
 from lit_mmembed.training.validation import Collected, best_rows, retrieval_scores
 from lit_mmembed.types import Batch, EncodeBatch
 
@@ -99,6 +99,11 @@ class RetrieverModule(LeanCheckpoint):
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         scale = float(scaler.get_scale()) if scaler is not None else 1.0
         return cached_loss(self.encoder, self.loss, batch, chunk_tokens=self.chunk_tokens, scale=scale)
+
+    def on_after_backward(self) -> None:
+        """Average the gradients of what is not sharded beside a sharded encoder: the learned temperature's."""
+        if is_sharded(self.encoder):
+            average_whole_gradients(self)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient norm before any clipping."""

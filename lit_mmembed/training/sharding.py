@@ -33,6 +33,18 @@ def whole_weights(encoder: Encoder) -> dict[str, Tensor]:
     return {name: _whole(tensor) for name, tensor in own_weights(encoder).items()}
 
 
+def average_whole_gradients(module: nn.Module) -> None:
+    """Average over processes the gradients that FSDP2 leaves to each: those of parameters which are not sharded.
+
+    A call that all processes make together. Made after each backward pass it is right under accumulation too: what was
+    averaged before is the same everywhere.
+    """
+    for parameter in module.parameters():
+        if parameter.grad is not None and not hasattr(parameter, "full_tensor"):
+            torch.distributed.all_reduce(parameter.grad)
+            parameter.grad /= torch.distributed.get_world_size()
+
+
 def is_sharded(module: nn.Module) -> bool:
     """Say whether any parameter is only a part."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():

@@ -19,7 +19,7 @@ from lit_mmembed.encoders.prompts import OneWordPrompts
 from lit_mmembed.losses.info_nce import InfoNCE
 from lit_mmembed.training.cached_step import cached_loss
 from lit_mmembed.training.contrastive import contrastive_loss, global_loss
-from lit_mmembed.training.sharding import shard_encoder, whole_weights
+from lit_mmembed.training.sharding import average_whole_gradients, shard_encoder, whole_weights
 from lit_mmembed.types import NO_ID, Batch, EncoderRow, Side
 from tests.encoders.small import jpeg, own_small
 from tests.encoders.small_mllm import POOLING, llava_folder, nv_embed_folder, with_drawn_adapters
@@ -321,8 +321,7 @@ def one_sharded_step(rank, folder, name, cuts, mix):
     value.backward()
     whole = whole_weights(encoder)
     assert all(torch.equal(tensor, before[name]) for name, tensor in whole.items())
-    torch.distributed.all_reduce(loss.log_scale.grad)  # not sharded, so not averaged
-    loss.log_scale.grad /= 2
+    average_whole_gradients(loss)
     gradients = gradients_of(encoder, loss)
     return value.item(), {
         name: gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
