@@ -13,6 +13,7 @@ from lit_mmembed.cli.commands import LIGHTNING
 from lit_mmembed.cli.locking import HELD
 from lit_mmembed.cli.planning.configs import MANIFEST, merged_config
 from lit_mmembed.errors import InputError
+from lit_mmembed.files import find_again
 
 RESUME_FILE = "resume.ckpt"
 RESUMABLE = ("fit", "pretrain", "fit-reranker")
@@ -59,6 +60,7 @@ def lightning_flags(
         flags += ["-c", file]
     flags += [f"--seed_everything={seed}", f"--folder={folder}"]
     flags += [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in arguments.items()]
+    find_again(folder / RESUME_FILE)
     if command in RESUMABLE and (folder / RESUME_FILE).exists():
         flags.append(f"--ckpt_path={folder / RESUME_FILE}")
     return flags

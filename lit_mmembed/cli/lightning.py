@@ -25,7 +25,7 @@ from lit_mmembed.cli.agent import agent_folder
 from lit_mmembed.cli.quiet import quiet
 from lit_mmembed.data.datamodule import RetrievalData
 from lit_mmembed.errors import InputError
-from lit_mmembed.files import atomic_file
+from lit_mmembed.files import atomic_file, find_again
 from lit_mmembed.training.callbacks.export import CONFIG_FILE, ExportCheckpoint, ExportModel
 from lit_mmembed.training.callbacks.progress import ProgressLines
 from lit_mmembed.training.callbacks.resume import RESUME_FILE, AtomicCheckpointIO, ResumePoint
@@ -56,6 +56,8 @@ class RetrieverCLI(LightningCLI):
         """Refuse to start over an earlier run by accident."""
         folder = Path(self._get(self.config, "folder"))
         resume = folder / RESUME_FILE
+        for point in (resume, Path(self._get(self.config, "ckpt_path") or resume)):
+            find_again(point)
         if resume.exists() and not self._get(self.config, "ckpt_path") and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             fix = f"go on with --ckpt_path={resume}, or name another --folder"
             raise InputError("already holds a run", file=folder, fix=fix)

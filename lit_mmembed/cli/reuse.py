@@ -6,8 +6,8 @@ fingerprints of what it reads, version. Only each `stage.json` is read to find o
 A folder that is taken over is filled beside its place and renamed into it; `stage.json` is written after that, so half
 a copy never looks done. Files of the types in LINKED are hard links where the file system has them: whatever writes
 them here writes another file and renames it, so that no run changes another's. All others are copied: logs are
-appended to and cut by a `fit` that goes on, `resume.ckpt` is rewritten by whatever strategy trains (sharded ones in
-place), `wandb sync` marks its folders, and mteb keeps files of its own.
+appended to and cut by a `fit` that goes on, `resume.ckpt` is rewritten by whatever strategy trains, `wandb
+sync` marks its folders, and mteb keeps files of its own.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from lit_mmembed.files import atomic_file
+from lit_mmembed.files import atomic_file, beside, clear_beside, put_in_place
 from lit_mmembed.training.log import JsonLinesLogger
 
 RESUME_FILE = "resume.ckpt"
@@ -61,9 +62,9 @@ class ResumePoint(Checkpoint):
         if self._taken is None:
             return
         self._taken["callbacks"][self.state_key]["log_size"] = sum(logger.size() for logger in _logs(trainer))
-        trainer.strategy.save_checkpoint(self._taken, self.path)
+        taken, self._taken = self._taken, None
+        self._keep(trainer, lambda path: trainer.strategy.save_checkpoint(taken, path))
         trainer.strategy.barrier("resume")
-        self._taken = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -80,7 +81,25 @@ class ResumePoint(Checkpoint):
         if not _is_trial(trainer):
             self._saved_at, self._taken = trainer.global_step, None
             self._log_size = sum(logger.size() for logger in _logs(trainer))
-            trainer.save_checkpoint(self.path)
+            self._keep(trainer, trainer.save_checkpoint)
+
+    def _keep(self, trainer: Trainer, save: Callable[[Path], None]) -> None:
+        """Save under the final name, or beside it where a strategy writes by itself (FSDP2, DeepSpeed).
+
+        Those write a folder from several processes, over an older one: killed on the way, weights of one step and
+        counters of another would lie there.
+        """
+        if not trainer.strategy.restore_checkpoint_after_setup:
+            save(self.path)
+            return
+        if trainer.is_global_zero:
+            clear_beside(self.path)
+        trainer.strategy.barrier("cleared")
+        save(beside(self.path))
+        trainer.strategy.barrier("saved")
+        if trainer.is_global_zero:
+            put_in_place(self.path)
+        trainer.strategy.barrier("in place")
 
     def state_dict(self) -> dict[str, Any]:
         """The step, and the length of the log at this point."""
