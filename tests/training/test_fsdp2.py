@@ -24,6 +24,7 @@ SETTINGS = {
     "model__optimization__lr": 1e-3,
     "model__optimization__warmup_steps": 0,
     "trainer__accumulate_grad_batches": 2,
+    "resume_every": 1,
 }
 
 
@@ -37,13 +38,12 @@ def mining(folder: Path) -> list[str]:
     ]
 
 
-def in_parts(*command: object, devices: int = 2) -> None:
-    """Run `mmembed` under FSDP2 and insist that it ends well."""
+def in_parts(*command: object) -> int:
+    """Run `mmembed` under FSDP2 and return its status."""
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    sharded = [str(part) for part in (*command, *FSDP2, f"--trainer.devices={devices}")]
-    subprocess.run(
-        [sys.executable, "-m", "lit_mmembed", *sharded], check=True, cwd=ROOT, env=environment, timeout=LIMIT
-    )
+    sharded = [str(part) for part in (*command, *FSDP2, "--trainer.devices=2")]
+    started = [sys.executable, "-m", "lit_mmembed", *sharded]
+    return subprocess.run(started, check=False, cwd=ROOT, env=environment, timeout=LIMIT).returncode
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +56,13 @@ def whole(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sharded(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of two."""
+    """The run folder of two that were stopped in the second epoch and went on."""
     folder = tmp_path_factory.mktemp("sharded")
-    in_parts(*tiny.fit(folder, *mining(folder), **SETTINGS))
+    command = tiny.fit(folder, *mining(folder), **SETTINGS)
+    stop = ("--trainer.callbacks+=tests.training.callbacks.StopAt", "--trainer.callbacks.init_args.step=5")
+    assert in_parts(*command, *stop, "--allow-imports=tests") != 0
+    assert sorted(file.name for file in folder.glob("resume*")) == ["resume.ckpt"]
+    assert in_parts(*command, f"--ckpt_path={folder / 'resume.ckpt'}") == 0
     return folder
 
 
@@ -91,5 +95,5 @@ def test_its_model_is_loaded_again_and_predict_knows_the_stores_made_with_it(tin
     writer = "lit_mmembed.training.callbacks.embeddings.EmbeddingWriter"
     flags = (f"--trainer.callbacks+={writer}", f"--trainer.callbacks.init_args.path={out}")
     given = {"data__predict": "candidates/test", "model__weights": sharded / "model"}
-    in_parts(*tiny.fit(tmp_path / "run", *flags, command="predict", **given))
+    assert in_parts(*tiny.fit(tmp_path / "run", *flags, command="predict", **given)) == 0
     assert out.stat().st_mtime_ns == made

@@ -79,6 +79,7 @@ class MineNegatives(Callback):
         self.index = index
         self.keep_stores = keep_stores
         self._negatives: Path | None = None
+        self._data: RetrievalData | None = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
         """Mine again and switch the training data to the new negatives, when asked to."""
@@ -95,8 +96,10 @@ class MineNegatives(Callback):
         return {"negatives": None if self._negatives is None else str(self._negatives)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember them until the data is there."""
+        """Remember them until the data is there; FSDP2 and DeepSpeed restore after `on_fit_start`."""
         self._negatives = Path(state_dict["negatives"]) if state_dict["negatives"] else None
+        if self._negatives is not None and self._data is not None:
+            self._data.use_negatives(self._negatives)
 
     def on_fit_start(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
         """Check before training what is mined with after it; go on with the negatives mined before a resume."""
@@ -107,6 +110,7 @@ class MineNegatives(Callback):
             read_kept(self.keep, self.keep_kinds, queries=read_queries(queries), candidates=read_candidates(candidates))
         if self._negatives is not None:
             data.use_negatives(self._negatives)
+        self._data = data
 
     def on_fit_end(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
         """Mine with the final weights."""
