@@ -17,7 +17,7 @@ from tests.tiny import ROOT, Tiny, done, json_lines
 
 LIMIT = 500
 """Seconds until two processes that wait for each other count as hanging."""
-FSDP2 = ("-c", "experiments/mbeir/machines/fsdp2.yaml", "--trainer.strategy.init_args.data_parallel_size=2")
+FSDP2 = ("-c", "experiments/mbeir/machines/fsdp2.yaml", "--trainer.devices=2")
 SETTINGS = {
     "model__loss__init_args__learn_temperature": "true",
     "model__optimization__eps": 1e-3,
@@ -41,7 +41,7 @@ def mining(folder: Path) -> list[str]:
 def in_parts(*command: object) -> int:
     """Run `mmembed` under FSDP2 and return its status."""
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    sharded = [str(part) for part in (*command, *FSDP2, "--trainer.devices=2")]
+    sharded = [str(part) for part in (*command, *FSDP2)]
     started = [sys.executable, "-m", "lit_mmembed", *sharded]
     return subprocess.run(started, check=False, cwd=ROOT, env=environment, timeout=LIMIT).returncode
 

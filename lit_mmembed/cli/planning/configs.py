@@ -132,7 +132,7 @@ def _strategy(given: Any) -> str:
     name = str(given.get("class_path", "")).rpartition(".")[2]
     if name == "DeepSpeedStrategy":
         return f"deepspeed_stage_{arguments.get('stage', 2)}"
-    return "fsdp" if name in ("FSDPStrategy", "ModelParallelStrategy") else name
+    return "fsdp" if name in ("FSDPStrategy", "ModelParallelStrategy", "Fsdp2") else name
 
 
 def change_of(text: str) -> tuple[str, Any]:
