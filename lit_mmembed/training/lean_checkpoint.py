@@ -20,7 +20,7 @@ class LeanCheckpoint(lightning.LightningModule):
     """A LightningModule whose checkpoints hold what is trained, and a digest of each weight that is not.
 
     A 7B with LoRA has 14 GiB of frozen weights beside 0.2 GiB that change, and `resume.ckpt` is renewed again and
-    again. Strategies that read and write weights themselves (FSDP, DeepSpeed) keep all of them.
+    again. Strategies that read and write weights themselves (FSDP2, DeepSpeed) keep all of them.
     """
 
     _frozen: dict[str, str] | None = None

@@ -24,6 +24,8 @@ from lit_mmembed.training.planned_fit import Fit
 FOUR_BIT = 0.56
 """Bytes of a weight in NF4 with its scales (QLoRA)."""
 
+FSDP2 = "FSDP2 (experiments/mbeir/machines/fsdp2.yaml)"
+
 
 def fit_summary(fit: Fit) -> dict[str, Any]:
     """Return everything that a plan says of a fit: counts, bytes, FLOPs, seconds, assumptions, warnings."""
@@ -124,8 +126,8 @@ def _smaller_weights(fit: Fit, found: dict[str, float]) -> list[str]:
     counts = parameters(fit.encoder)
     four_bit = (counts["total"] - counts["trainable"]) * FOUR_BIT / GIB
     sharded = (found["weights"] + found["gradients"] + found["optimizer"]) / fit.machine.gpus / GIB
-    shard = f"trainer.strategy=fsdp splits them over {fit.machine.gpus} GPUs: {sharded:.1f} GiB each"
+    shard = f"{FSDP2} splits them over {fit.machine.gpus} GPUs: {sharded:.1f} GiB each"
     return [
         f"frozen weights in 4 bits (QLoRA) would take {four_bit:.1f} GiB",
-        shard if fit.machine.gpus > 1 else "take more GPUs with trainer.strategy=fsdp",
+        shard if fit.machine.gpus > 1 else f"take more GPUs, with {FSDP2}",
     ]

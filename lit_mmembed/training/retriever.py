@@ -18,7 +18,7 @@ from lit_mmembed.training.cached_step import cached_loss
 from lit_mmembed.training.contrastive import contrastive_loss
 from lit_mmembed.training.lean_checkpoint import LeanCheckpoint
 from lit_mmembed.training.optimization import Optimization
-from lit_mmembed.training.sharding import average_whole_gradients, is_sharded, refuse_under_deepspeed, shard_encoder
+from lit_mmembed.training.sharding import average_whole_gradients, is_sharded, refuse_wrong_strategy, shard_encoder
 from lit_mmembed.training.validation import Collected, best_rows, retrieval_scores
 from lit_mmembed.types import Batch, EncodeBatch
 
@@ -60,8 +60,14 @@ class RetrieverModule(LeanCheckpoint):
         """Rows [Q, K] that the last validation found best: what a table of results shows."""
         self._collected: list[Collected] = []
 
+    def setup(self, stage: str) -> None:
+        """Refuse to train under what DeepSpeed or FSDP1 would get wrong, before they wrap the model."""
+        if stage == "fit":
+            refuse_wrong_strategy(type(self.trainer.strategy).__name__, self.loss, self.chunk_tokens)
+        super().setup(stage)
+
     def configure_model(self) -> None:
-        """Shard the encoder under `lightning.pytorch.strategies.ModelParallelStrategy` (FSDP2)."""
+        """Shard the encoder under `training.fsdp2.Fsdp2`, or the `ModelParallelStrategy` of Lightning below it."""
         if self.device_mesh is not None and not is_sharded(self.encoder):
             shard_encoder(self.encoder, self.device_mesh["data_parallel"])
 
@@ -71,9 +77,7 @@ class RetrieverModule(LeanCheckpoint):
         return self.optimization.configure((self.encoder, self.loss), total)
 
     def on_fit_start(self) -> None:
-        """Say what is trained, part by part, where a part is frozen; refuse what DeepSpeed would get wrong."""
-        if type(self.trainer.strategy).__name__ == "DeepSpeedStrategy":
-            refuse_under_deepspeed(self.loss, self.chunk_tokens)
+        """Say what is trained, part by part, where a part is frozen."""
         rows = trainable_summary(self.encoder)
         if self.global_rank == 0 and rows[-1][1] < rows[-1][2]:
             parts = [f"{part} {trained:,} of {size:,}" for part, trained, size in rows]

@@ -54,6 +54,22 @@ def is_sharded(module: nn.Module) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in module.parameters())
 
 
+def refuse_wrong_strategy(strategy: str, loss: nn.Module, chunk_tokens: int | None) -> None:
+    """Raise for a strategy, by its class's name, that a retriever can't be trained with.
+
+    FSDP1 takes no scalar parameter (CLIP's scale, a learned temperature) and swaps the parameters that the cached step
+    differentiates; a model folder made under it would hold parts.
+
+    Raises:
+        InputError: FSDP1, or DeepSpeed with settings that it gets wrong.
+    """
+    if strategy == "FSDPStrategy":
+        fix = "take FSDP2: -c experiments/mbeir/machines/fsdp2.yaml"
+        raise InputError("trainer.strategy=fsdp is Lightning's FSDP1, which does not train a retriever", fix=fix)
+    if strategy == "DeepSpeedStrategy":
+        refuse_under_deepspeed(loss, chunk_tokens)
+
+
 def refuse_under_deepspeed(loss: nn.Module, chunk_tokens: int | None) -> None:
     """Raise for settings that DeepSpeed takes without a word or an explanation.
 

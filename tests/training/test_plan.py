@@ -199,7 +199,7 @@ def test_weights_that_are_too_large_are_told_by_what_would_make_them_small():
         "init_args": {"path": "llava-hf/llava-v1.6-34b-hf", "dtype": "float32"},
     }
     told = " ".join(warnings(fit(llava(backbone=backbone), gpu="h100")))
-    assert "QLoRA" in told and "fsdp" in told
+    assert "QLoRA" in told and "FSDP2 (experiments/mbeir/machines/fsdp2.yaml) splits them over 8 GPUs" in told
 
 
 def test_a_batch_that_does_not_divide_and_a_chunk_below_a_row_are_told():
