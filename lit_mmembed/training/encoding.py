@@ -36,13 +36,10 @@ def open_store(
 
     `training` is what produced the weights (`encoders.pretrained.training_record`).
     """
-    prompts = str(data.prompts) if rows.wordings else None
+    made_of = _made_of(rows, data, split, weights)
+    prompts = made_of["prompts"]
     manifest = {
-        "weights_hash": weights,
-        "data_hash": data.directory.hash,
-        "side": str(rows.side),
-        "split": split,
-        "prompts": prompts,
+        **made_of,
         "training": dict(training or {}),
         "tasks": [task.name for task in data.directory.tasks],
         "record": run_record(seed=data.seed, prompts=prompts, data_hash=data.directory.hash, weights_hash=weights),
@@ -63,14 +60,18 @@ def is_store_of(path: Path, rows: RowsToEncode, *, data: RetrievalData, split: s
     if not (path / MANIFEST_FILE).exists():
         return False
     manifest = read_json(path / MANIFEST_FILE)
-    asked = {
+    return all(manifest.get(name) == value for name, value in _made_of(rows, data, split, weights).items())
+
+
+def _made_of(rows: RowsToEncode, data: RetrievalData, split: str, weights: str) -> dict[str, str | None]:
+    """What tells a store from others, as its manifest has it."""
+    return {
         "weights_hash": weights,
         "data_hash": data.directory.hash,
         "side": str(rows.side),
         "split": split,
         "prompts": str(data.prompts) if rows.wordings else None,
     }
-    return all(manifest.get(name) == value for name, value in asked.items())
 
 
 @torch.inference_mode()

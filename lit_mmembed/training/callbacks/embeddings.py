@@ -64,9 +64,11 @@ class EmbeddingWriter(BasePredictionWriter):
         trainer.strategy.barrier("opened")
         missing = writer.missing_rows()
         trainer.strategy.barrier("missing")
-        self._writers.append(writer)
-        if not len(missing):
-            self._finish(trainer)  # Lightning calls no hook where there is nothing to predict
+        self._writers.append(writer if len(missing) else None)
+        if not len(missing):  # named here: Lightning calls no hook where there is nothing to predict
+            if trainer.is_global_zero:
+                writer.finish()
+            trainer.strategy.barrier("finished")
         return missing
 
     def write_on_batch_end(
@@ -95,11 +97,3 @@ class EmbeddingWriter(BasePredictionWriter):
             for writer in self._writers:
                 if writer is not None:
                     writer.finish()
-
-    def _finish(self, trainer: Trainer) -> None:
-        """Name the last store."""
-        writer = self._writers.pop()
-        if trainer.is_global_zero and writer is not None:
-            writer.finish()
-        trainer.strategy.barrier("finished")
-        self._writers.append(None)
